@@ -1,0 +1,1 @@
+"""The messages on the wire, as pydantic models. Imports nothing else of paystream."""

@@ -1,0 +1,1 @@
+"""The commands of ``paystream``, which is ``faust -A streams.app``."""

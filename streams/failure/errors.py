@@ -1,0 +1,207 @@
+"""Every error of paystream, as one tree.
+
+::
+
+    PaystreamError
+    ├── RecordError                    one record failed; the policy decides what happens to it
+    │   ├── PermanentError             trying again cannot help: dead-lettered at once
+    │   │   ├── Undecodable            the bytes are not what the topic promises
+    │   │   ├── InvalidRecord          decoded, but it breaks the contract or contradicts itself
+    │   │   └── Unpublishable          an output that no broker would accept
+    │   ├── TransientError             may succeed later: retried with back-off
+    │   │   └── HandlerTimeout         a handler took longer than it is allowed to
+    │   └── DependencyUnavailable      something the handler needs is down: the partition pauses
+    ├── MachineryFailure               delivery itself is in doubt: the process ends, its supervisor restarts it
+    │   ├── LaneFenced                 another worker owns the partition now
+    │   ├── CommitOutcomeUnknown       nobody can say whether the commit happened
+    │   ├── BrokerDeadlineExceeded     the brokers did not answer for too long
+    │   ├── LaneWouldNotStop           a lane outlived its deadline: two owners would be possible
+    │   ├── DeadLetterRefused          a dead letter could not be written; skipping it would lose it
+    │   └── AgentContractBroken        an agent ended, or took a batch without finishing the one before
+    ├── SetupError                     the worker or command cannot start as it is configured
+    │   ├── BrokerUnreachable          nothing answers at the bootstrap address
+    │   ├── TopicMissing               a topic that is needed does not exist
+    │   └── SandboxError               the embedded Kafka could not be installed or started
+    └── InputError                     a file given to a command is wrong at a known place
+
+Exceptions that are none of these (a ``KeyError`` in a handler, say) count as transient: they are
+retried, and dead-lettered when the retries are used up. A ``BaseException`` that is not an
+``Exception`` is never swallowed and never dead-lettered.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from typing import ClassVar
+
+
+class Stage(str, enum.Enum):
+    """The step in which a record failed; one of the dead letter's headers."""
+
+    DECODE = "decode"
+    VALIDATE = "validate"
+    HANDLE = "handle"
+    PUBLISH = "publish"
+
+
+class ExitStatus(enum.IntEnum):
+    """What the process's exit status means; the numbers are those of ``sysexits.h``."""
+
+    OK = 0
+    """Stopped on request, with everything in hand finished."""
+    FAILED = 1
+    """A command did not do what it was asked, and said why."""
+    BAD_INPUT = 65
+    """A file given to a command is wrong (EX_DATAERR)."""
+    UNREACHABLE = 69
+    """No broker answered (EX_UNAVAILABLE). Start again when Kafka is back."""
+    SOFTWARE = 70
+    """An agent broke its contract (EX_SOFTWARE). Starting again may not help: read the log."""
+    TRY_AGAIN = 75
+    """Delivery was in doubt, so the process ended (EX_TEMPFAIL). Starting again is safe and is the cure."""
+    CONFIGURATION = 78
+    """Settings or topics are not as they must be (EX_CONFIG)."""
+
+
+class PaystreamError(Exception):
+    """Base of every error raised by paystream."""
+
+    exit_status: ClassVar[ExitStatus] = ExitStatus.FAILED
+
+
+# -- one record ----------------------------------------------------------------------------------
+
+
+class RecordError(PaystreamError):
+    """One record failed. Its message must not quote the payload: it is logged."""
+
+    stage: Stage = Stage.HANDLE
+
+
+class PermanentError(RecordError):
+    """Trying again cannot help: the record is dead-lettered at once."""
+
+
+class Undecodable(PermanentError):
+    """The bytes are not what the topic promises: not UTF-8, not JSON, empty, a tombstone."""
+
+    stage = Stage.DECODE
+
+
+class InvalidRecord(PermanentError):
+    """The record decodes, but breaks its contract or contradicts itself."""
+
+    stage = Stage.VALIDATE
+
+
+class Unpublishable(PermanentError):
+    """An output that no broker would accept, for example one larger than its topic allows."""
+
+    stage = Stage.PUBLISH
+
+
+class TransientError(RecordError):
+    """May succeed later: the record is retried with back-off."""
+
+
+class HandlerTimeout(TransientError):
+    """A handler took longer than the failure policy allows."""
+
+
+class DependencyUnavailable(RecordError):
+    """Something the handler needs is down.
+
+    The partition pauses and tries again until it is back; nothing is dead-lettered for it.
+
+    Arguments:
+        dependency: its name, as an operator knows it (``"database"``, ``"smtp"``).
+        reason: what was seen, without payload or credentials.
+    """
+
+    def __init__(self, dependency: str, reason: str = "") -> None:
+        super().__init__(f"{dependency} is unavailable" + (f": {reason}" if reason else ""))
+        self.dependency = dependency
+
+
+# -- the machinery -------------------------------------------------------------------------------
+
+
+class MachineryFailure(PaystreamError):
+    """Delivery itself is in doubt. Never repaired in place: the process ends and is started again."""
+
+    exit_status = ExitStatus.TRY_AGAIN
+
+
+class LaneFenced(MachineryFailure):
+    """Another worker has taken the partition over; what this one had in hand was not committed."""
+
+
+class CommitOutcomeUnknown(MachineryFailure):
+    """The broker did not say whether the commit happened. The next owner of the partition finds out."""
+
+
+class BrokerDeadlineExceeded(MachineryFailure):
+    """The brokers did not answer within the deadline."""
+
+
+class LaneWouldNotStop(MachineryFailure):
+    """A lane was still alive after its deadline. Two owners of one partition must not be possible."""
+
+
+class DeadLetterRefused(MachineryFailure):
+    """A dead letter could not be written. The record stays where it is: skipping it would lose it."""
+
+
+class AgentContractBroken(MachineryFailure):
+    """An agent's body ended, raised, or took a batch without having finished the one before."""
+
+    exit_status = ExitStatus.SOFTWARE
+
+
+# -- start-up and commands -----------------------------------------------------------------------
+
+
+class SetupError(PaystreamError):
+    """The worker or command cannot start as it is configured."""
+
+    exit_status = ExitStatus.CONFIGURATION
+
+
+class BrokerUnreachable(SetupError):
+    """Nothing answers at the bootstrap address."""
+
+    exit_status = ExitStatus.UNREACHABLE
+
+
+class TopicMissing(SetupError):
+    """A topic that is needed does not exist."""
+
+
+class SandboxError(SetupError):
+    """The embedded Kafka could not be installed or started."""
+
+
+class InputError(PaystreamError):
+    """A file given to a command is wrong at a known place.
+
+    Arguments:
+        file: path as the user gave it.
+        reason: what is wrong there and what was expected.
+        line: 1-based line number, if one can be named.
+        column: column name (CSV) or field (JSON), if one can be named.
+    """
+
+    exit_status = ExitStatus.BAD_INPUT
+
+    def __init__(
+        self, file: str | os.PathLike[str], reason: str, *, line: int | None = None, column: str | None = None
+    ) -> None:
+        place = os.fspath(file) + (f":{line}" if line is not None else "")
+        if column is not None:
+            place += f": column {column!r}"
+        super().__init__(f"{place}: {reason}")
+        self.file = os.fspath(file)
+        self.line = line
+        self.column = column
+        self.reason = reason

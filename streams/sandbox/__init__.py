@@ -1,0 +1,1 @@
+"""A real Apache Kafka from Python packages alone, for trying out, demo and tests."""

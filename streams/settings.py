@@ -1,0 +1,166 @@
+"""Every setting of paystream, in one place.
+
+Read from the environment with the prefix ``PAYSTREAM_`` and ``__`` between levels, for example
+``PAYSTREAM_KAFKA__BOOTSTRAP_SERVERS=kafka-1:9092,kafka-2:9092``. All durations are in seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from streams.failure.errors import SetupError
+
+PREFIX = "PAYSTREAM_"
+
+
+class Guarantee(str, enum.Enum):
+    """How a batch is finished; see :mod:`streams.delivery.guarantee`."""
+
+    EXACTLY_ONCE = "exactly_once"
+    AT_LEAST_ONCE = "at_least_once"
+    AT_MOST_ONCE = "at_most_once"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(_Section):
+    """How to reach the brokers, and how long to wait for them."""
+
+    bootstrap_servers: str = Field("localhost:9092", description="host:port, several separated by commas")
+    client_id: str = Field("paystream", description="name of this client in the brokers' logs and quotas")
+    instance_id: str | None = Field(
+        None, description="static membership: a name that is this worker's alone and survives its restart"
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_cafile: Path | None = Field(None, description="certificates to trust; the system's if not set")
+    ssl_certfile: Path | None = Field(None, description="this client's certificate")
+    ssl_keyfile: Path | None = Field(None, description="this client's private key")
+    # Below 10 s a busy machine loses its membership for a garbage collection; above it a killed
+    # worker's partitions stay idle for longer than an operator wants to wait.
+    session_timeout: float = Field(10.0, gt=0, description="silence after which a worker is taken for dead")
+    # Stopping the lanes must fit inside; shorter than the session, or a rebalance outlasts it.
+    rebalance_timeout: float = Field(6.0, gt=0, description="time a worker has to let go of its partitions")
+    consumer_request_timeout: float = Field(8.0, gt=0, description="longer than rebalance_timeout")
+    producer_request_timeout: float = Field(5.0, gt=0)
+    transaction_timeout: float = Field(
+        30.0, gt=0, description="after this the broker aborts a transaction whose worker has gone silent"
+    )
+    deadline: float = Field(
+        60.0, gt=0, description="how long a step may wait for brokers before the process gives up and ends"
+    )
+    fetch_max_wait: float = Field(0.5, gt=0, description="how long a broker holds an empty fetch")
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
+
+    @model_validator(mode="after")
+    def _timeouts_fit_together(self) -> KafkaSettings:
+        if self.consumer_request_timeout <= self.rebalance_timeout:
+            raise ValueError("consumer_request_timeout must be longer than rebalance_timeout: JoinGroup uses it")
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
+            raise ValueError(f"{self.security_protocol} needs sasl_username and sasl_password")
+        return self
+
+
+class DeliverySettings(_Section):
+    """How batches are formed, finished and stopped."""
+
+    guarantee: Guarantee = Guarantee.EXACTLY_ONCE
+    # A transaction costs about ten round trips; at 2,000 records they are 3 % of the batch's cost.
+    max_batch_records: int = Field(2000, ge=1, description="most records in one batch, so in one transaction")
+    max_batch_bytes: int = Field(4_194_304, ge=1, description="most bytes of one partition fetched at a time")
+    concurrency: int = Field(4, ge=1, description="actors per agent: handlers that may wait on the world at once")
+    stop_timeout: float = Field(5.0, gt=0, description="time to finish the batch in hand when told to stop")
+
+
+class FailureSettings(_Section):
+    """When to try again, how often, and where to put what will not succeed."""
+
+    backoff: Literal["fixed", "exponential"] = "exponential"
+    initial_interval: float = Field(0.5, ge=0, description="first pause; every pause if backoff is fixed")
+    multiplier: float = Field(2.0, ge=1)
+    max_interval: float = Field(30.0, ge=0)
+    jitter: float = Field(0.1, ge=0, description="0.1: each pause up to 10 % of initial_interval's multiple off")
+    max_retries: int = Field(5, ge=0, description="attempts after the first")
+    max_elapsed: float = Field(300.0, gt=0, description="stop retrying when this much time was spent pausing")
+    handler_timeout: float = Field(60.0, gt=0, description="longest one asynchronous handler call may take")
+    pause_interval: float = Field(5.0, gt=0, description="between two probes of a dependency that is down")
+    dead_letter_suffix: str = Field(".DLT", min_length=1, description="Spring Kafka from 3.3 on uses -dlt")
+    max_trace_bytes: int = Field(8192, ge=0, description="longest stack trace kept in a dead letter")
+    max_message_bytes: int = Field(1024, ge=64, description="longest error message kept in a dead letter")
+
+
+class TopicSettings(_Section):
+    """What ``paystream topics apply`` creates."""
+
+    partitions: int = Field(4, ge=1)
+    replication: int = Field(1, ge=1, description="3 in production")
+    min_insync_replicas: int = Field(1, ge=1, description="2 in production")
+    retention: float = Field(7 * 86_400, gt=0, description="of events")
+    dead_letter_retention: float = Field(30 * 86_400, gt=0, description="of dead letters: longer than events")
+    # A dead letter is the original plus some 10 KB of headers, so every topic allows more than Kafka's 1 MiB.
+    max_message_bytes: int = Field(2_097_152, ge=1024)
+
+    @model_validator(mode="after")
+    def _insync_fits(self) -> TopicSettings:
+        if self.min_insync_replicas > self.replication:
+            raise ValueError("min_insync_replicas is larger than replication: nothing could be written")
+        return self
+
+
+class WebSettings(_Section):
+    """The statistics page."""
+
+    enabled: bool = True
+    bind: str = Field("127.0.0.1", description="address to listen on; the page has no password")
+    port: int = Field(6066, ge=0, le=65535)
+
+
+class Settings(BaseSettings):
+    """All settings. Build it with :func:`load_settings`, which explains what is wrong."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", env_ignore_empty=True
+    )
+
+    app_id: str = Field("paystream", min_length=1, description="consumer groups are named <app id>.<agent>")
+    agents: tuple[str, ...] = Field(
+        ("agents.payments", "agents.dead_letters"), description="modules whose agents this worker runs"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    kafka: KafkaSettings = KafkaSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    failure: FailureSettings = FailureSettings()
+    topics: TopicSettings = TopicSettings()
+    web: WebSettings = WebSettings()
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        SetupError: naming each environment variable that is wrong and what it must be.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"{PREFIX}{'__'.join(str(part).upper() for part in problem['loc'])}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)
+        ]
+        raise SetupError("these settings are wrong:\n  " + "\n  ".join(lines)) from None
+
+
+@functools.cache
+def settings() -> Settings:
+    """Return the process's settings, read once."""
+    return load_settings()

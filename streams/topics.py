@@ -1,0 +1,55 @@
+"""The topics of the pipeline, declared once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streams.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """What a topic should look like on the brokers."""
+
+    name: str
+    partitions: int
+    replication: int
+    config: dict[str, str]
+    """Kafka's topic configuration, for example ``{"retention.ms": "604800000"}``."""
+
+
+PAYMENT_COMPLETED = "payment.completed"
+PLATFORM_ORDERS = "platform.orders"
+NOTIFICATION_REQUESTS = "notification.requests"
+INVENTORY_MOVEMENTS = "inventory.movements"
+ANALYTICS_SALES = "analytics.sales"
+
+EVENTS = (PAYMENT_COMPLETED, PLATFORM_ORDERS, NOTIFICATION_REQUESTS, INVENTORY_MOVEMENTS, ANALYTICS_SALES)
+CONSUMED = (PAYMENT_COMPLETED,)
+"""Topics that agents of ours read, each of which therefore has a dead-letter topic."""
+
+
+def dead_letter_topics(settings: Settings) -> tuple[str, ...]:
+    """Name the dead-letter topic of every topic our agents read."""
+    return tuple(topic + settings.failure.dead_letter_suffix for topic in CONSUMED)
+
+
+def declared_topics(settings: Settings) -> tuple[TopicSpec, ...]:
+    """Describe every topic the pipeline needs, dead-letter topics included."""
+
+    def spec(name: str, retention: float) -> TopicSpec:
+        return TopicSpec(
+            name=name,
+            partitions=settings.topics.partitions,
+            replication=settings.topics.replication,
+            config={
+                "cleanup.policy": "delete",
+                "retention.ms": str(int(retention * 1000)),
+                "max.message.bytes": str(settings.topics.max_message_bytes),
+                "min.insync.replicas": str(settings.topics.min_insync_replicas),
+            },
+        )
+
+    return tuple(spec(name, settings.topics.retention) for name in EVENTS) + tuple(
+        spec(name, settings.topics.dead_letter_retention) for name in dead_letter_topics(settings)
+    )
