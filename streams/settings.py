@@ -9,10 +9,10 @@ from __future__ import annotations
 import enum
 import functools
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from streams.failure.errors import SetupError
 
@@ -133,15 +133,20 @@ class Settings(BaseSettings):
     )
 
     app_id: str = Field("paystream", min_length=1, description="consumer groups are named <app id>.<agent>")
-    agents: tuple[str, ...] = Field(
-        ("agents.payments", "agents.dead_letters"), description="modules whose agents this worker runs"
+    agents: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("agents.payments", "agents.dead_letters"),
+        description="modules whose agents this worker runs, separated by commas",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     kafka: KafkaSettings = KafkaSettings()
     delivery: DeliverySettings = DeliverySettings()
     failure: FailureSettings = FailureSettings()
     topics: TopicSettings = TopicSettings()
     web: WebSettings = WebSettings()
+
+    @field_validator("agents", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 
 def load_settings() -> Settings:

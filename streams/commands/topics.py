@@ -1,0 +1,63 @@
+"""``paystream topics``: create the declared topics, and check them."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from streams.commands.command import asynchronous
+from streams.failure.errors import ExitStatus
+from streams.settings import settings
+from streams.topic_admin import TopicReport, TopicState, apply_topics
+from streams.topics import declared_topics
+
+_STYLES = {
+    TopicState.AS_DECLARED: "green",
+    TopicState.CREATED: "bold green",
+    TopicState.MISSING: "bold red",
+    TopicState.DIFFERS: "yellow",
+}
+
+
+@click.group()
+def topics() -> None:
+    """Create and check the topics that the pipeline needs.
+
+    What they should look like is set by PAYSTREAM_TOPICS__PARTITIONS, __REPLICATION,
+    __MIN_INSYNC_REPLICAS, __RETENTION, __DEAD_LETTER_RETENTION (seconds) and __MAX_MESSAGE_BYTES.
+    """
+
+
+@topics.command()
+@asynchronous
+async def apply() -> None:
+    """Create the topics that are missing.
+
+    Existing topics are never changed; where one differs from what is declared, the table says so.
+    """
+    _show(await apply_topics(settings().kafka, declared_topics(settings())))
+
+
+@topics.command()
+@asynchronous
+async def check() -> None:
+    """Change nothing; exit with status 1 if a topic is missing or differs from what is declared."""
+    reports = await apply_topics(settings().kafka, declared_topics(settings()), create=False)
+    _show(reports)
+    if any(report.state is not TopicState.AS_DECLARED for report in reports):
+        raise SystemExit(int(ExitStatus.FAILED))
+
+
+def _show(reports: list[TopicReport]) -> None:
+    table = Table("topic", "partitions", "replication", "state", "what differs")
+    for report in reports:
+        spec, style = report.spec, _STYLES[report.state]
+        table.add_row(
+            spec.name,
+            str(spec.partitions),
+            str(spec.replication),
+            f"[{style}]{report.state.value}[/]",
+            "\n".join(report.differences),
+        )
+    Console().print(table)

@@ -1,0 +1,220 @@
+"""The ways to finish a batch.
+
+=================  ============================================================  ======================
+guarantee          order of events                                               after a crash
+=================  ============================================================  ======================
+``exactly_once``   outputs, dead letters and offset in one Kafka transaction     all of it, or none
+``at_least_once``  outputs, each acknowledged; then the offset                   outputs may repeat
+``at_most_once``   the offset; then handlers and outputs                         outputs may be missing
+=================  ============================================================  ======================
+
+All three write through an idempotent producer, await every acknowledgement, and leave what a failure
+means to their lane.
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.partitioner import murmur2
+from aiokafka.structs import OffsetAndMetadata
+
+from streams.delivery.clients import close_hard, make_producer
+from streams.delivery.crash_points import crash_point
+from streams.delivery.outbox import Output
+from streams.settings import Guarantee, KafkaSettings
+
+# An abort waits for the leaders it wrote to, and they may be dead; the next owner's InitProducerId ends
+# the transaction anyway.
+_ABORT_SECONDS: Final = 2.0
+_STOP_SECONDS: Final = 1.0
+
+
+class Finisher(abc.ABC):
+    """Finishes the batches of one partition.
+
+    Arguments:
+        producer: not started, this partition's alone.
+        consumer: the group's consumer.
+        group: its name.
+        source: the partition.
+    """
+
+    def __init__(
+        self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer, group: str, source: TopicPartition
+    ) -> None:
+        self._producer = producer
+        self._consumer = consumer
+        self._group = group
+        self._source = source
+        self._clean = True
+
+    async def open(self) -> None:
+        """Connect; with transactions this also fences any former owner of the partition."""
+        self._clean = False
+        await self._producer.start()
+        self._clean = True
+
+    async def accept(self, next_offset: int) -> None:  # noqa: B027 - most guarantees do nothing here
+        """Be told of a batch before the agent is, with the offset after it."""
+
+    @abc.abstractmethod
+    async def finish(self, outputs: list[Output], next_offset: int) -> None:
+        """Write `outputs` and move the group's offset to `next_offset`."""
+
+    async def close(self) -> None:
+        """Let go of the producer, whatever state it is in, within some three seconds."""
+        if self._clean:
+            stopping = asyncio.ensure_future(self._producer.stop())
+            await asyncio.wait({stopping}, timeout=_STOP_SECONDS)
+            if stopping.done() and not stopping.cancelled() and stopping.exception() is None:
+                return
+            stopping.cancel()
+        await close_hard(self._producer)
+
+    async def _deliver(self, outputs: Iterable[Output]) -> None:
+        """Write the outputs and await every acknowledgement: nothing else proves that they are there."""
+        producer, deliveries = self._producer, []
+        for (topic, partition), group in self._by_destination(outputs).items():
+            builder = producer.create_batch()
+            for output in group:
+                appended = builder.append(
+                    timestamp=None, key=output.key, value=output.value, headers=output.headers
+                )
+                if appended is None:  # full: send it and go on with another
+                    deliveries.append(await producer.send_batch(builder, topic, partition=partition))
+                    builder = producer.create_batch()
+                    builder.append(
+                        timestamp=None, key=output.key, value=output.value, headers=output.headers
+                    )
+            deliveries.append(await producer.send_batch(builder, topic, partition=partition))
+        for failure in await asyncio.gather(*deliveries, return_exceptions=True):
+            if isinstance(failure, BaseException):
+                raise failure
+
+    def _by_destination(self, outputs: Iterable[Output]) -> dict[tuple[str, int], list[Output]]:
+        """Group outputs by topic and partition.
+
+        A topic with as many partitions as the source keeps its numbers, so that order per key holds end
+        to end; where the counts differ, the key decides, as Java's default partitioner would.
+        """
+        groups: dict[tuple[str, int], list[Output]] = defaultdict(list)
+        counts: dict[str, int] = {}
+        own = self._partitions(self._source.topic)
+        for output in outputs:
+            count = counts.get(output.topic)
+            if count is None:
+                count = counts[output.topic] = self._partitions(output.topic)
+            partition = output.partition
+            if count != own and count:
+                key = output.key
+                partition = ((murmur2(key) & 0x7FFFFFFF) if key is not None else partition) % count
+            groups[output.topic, partition].append(output)
+        return groups
+
+    def _partitions(self, topic: str) -> int:
+        """How many partitions a topic has; 0 if that is not known yet, and then they are taken to agree."""
+        known = self._producer.client.cluster.partitions_for_topic(topic)
+        return len(known) if known else 0
+
+    async def _know(self, outputs: Iterable[Output]) -> None:
+        """Make sure that the producer knows the partitions of every topic it is to write to."""
+        for topic in {output.topic for output in outputs} | {self._source.topic}:
+            if not self._partitions(topic):
+                await self._producer.client._wait_on_metadata(topic)
+
+
+class ExactlyOnce(Finisher):
+    """Outputs, dead letters and offset become visible together or not at all."""
+
+    async def finish(self, outputs: list[Output], next_offset: int) -> None:
+        """One transaction; it is open only while writing, never while a handler runs or backs off."""
+        producer = self._producer
+        await self._know(outputs)
+        self._clean = False
+        await producer.begin_transaction()
+        await self._deliver(outputs)
+        crash_point("after_send")
+        offsets = {self._source: OffsetAndMetadata(next_offset, "")}
+        await producer.send_offsets_to_transaction(offsets, self._group)
+        crash_point("after_offsets")
+        await producer.commit_transaction()
+        self._clean = True
+
+    async def close(self) -> None:
+        """Abort what is open, so that readers are not held up until the broker's own time-out."""
+        if not self._clean:
+            aborting = asyncio.ensure_future(self._abort())
+            await asyncio.wait({aborting}, timeout=_ABORT_SECONDS)
+            aborting.cancel()
+        await super().close()
+
+    async def _abort(self) -> None:
+        try:
+            await self._producer.abort_transaction()
+        except Exception:
+            # Fenced, or not in a transaction after all: either way there is nothing of ours to abort.
+            return
+        self._clean = True
+
+
+class AtLeastOnce(Finisher):
+    """Every output is acknowledged before the offset moves: nothing is lost, a crash repeats outputs."""
+
+    async def finish(self, outputs: list[Output], next_offset: int) -> None:
+        """Deliver, then commit."""
+        await self._know(outputs)
+        self._clean = False
+        await self._deliver(outputs)
+        self._clean = True
+        crash_point("after_send")
+        await self._consumer.commit({self._source: next_offset})
+        crash_point("after_offsets")
+
+
+class AtMostOnce(Finisher):
+    """The offset moves before the handler sees a record: nothing repeats, a crash loses outputs."""
+
+    async def accept(self, next_offset: int) -> None:
+        """Commit."""
+        await self._consumer.commit({self._source: next_offset})
+        crash_point("after_offsets")
+
+    async def finish(self, outputs: list[Output], next_offset: int) -> None:
+        """Deliver."""
+        await self._know(outputs)
+        self._clean = False
+        await self._deliver(outputs)
+        self._clean = True
+        crash_point("after_send")
+
+
+_FINISHERS: Final[dict[Guarantee, type[Finisher]]] = {
+    Guarantee.EXACTLY_ONCE: ExactlyOnce,
+    Guarantee.AT_LEAST_ONCE: AtLeastOnce,
+    Guarantee.AT_MOST_ONCE: AtMostOnce,
+}
+
+
+def make_finisher(
+    guarantee: Guarantee,
+    kafka: KafkaSettings,
+    consumer: AIOKafkaConsumer,
+    group: str,
+    source: TopicPartition,
+) -> Finisher:
+    """Make the finisher of one partition.
+
+    With transactions the producer's id names group, topic and partition: brokers fence by it, so two
+    owners of a partition meet there, whatever process they live in.
+    """
+    transactional_id = (
+        f"{group}-{source.topic}-{source.partition}" if guarantee is Guarantee.EXACTLY_ONCE else None
+    )
+    producer = make_producer(kafka, transactional_id=transactional_id)
+    return _FINISHERS[guarantee](producer, consumer, group, source)

@@ -1,0 +1,95 @@
+"""Counts what the lanes do and feeds Faust's monitor, whose page is the worker's statistics.
+
+With Faust's own consumer off, its monitor would show zeros: the lanes tell it what it would have seen.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+
+from aiokafka import TopicPartition
+from faust.sensors import Monitor
+from faust.types.tuples import TP
+
+from streams.delivery.batch import Settled
+from streams.delivery.outbox import Tally
+
+
+class Meter:
+    """What one agent's lanes report.
+
+    Arguments:
+        monitor: Faust's.
+        agent: the agent's name, as it appears in the statistics.
+
+    Attributes:
+        tally: how all records committed so far ended.
+    """
+
+    def __init__(self, monitor: Monitor, agent: str) -> None:
+        self.tally = Tally()
+        self.retries = 0
+        self.last_alive: dict[TopicPartition, float] = {}
+        self._monitor = monitor
+        self._agent = agent
+
+    def alive(self, source: TopicPartition, end_offset: int | None) -> None:
+        """A fetch came back, with or without records."""
+        self.last_alive[source] = time.monotonic()
+        if end_offset is not None:
+            self._monitor.tp_end_offsets[TP(*source)] = end_offset
+
+    def fetched(self, source: TopicPartition, records: int, last_offset: int) -> None:
+        """Records were fetched."""
+        monitor = self._monitor
+        monitor.messages_received_total += records
+        monitor.messages_active += records
+        monitor.messages_received_by_topic[source.topic] += records
+        monitor.tp_read_offsets[TP(*source)] = last_offset
+
+    def handled(self, source: TopicPartition, records: int, seconds: float) -> None:
+        """The agent gave a batch back."""
+        self._monitor.events_runtime.append(seconds / records)
+
+    def retrying(self, source: TopicPartition) -> None:
+        """A batch waits before its next attempt."""
+        self.retries += 1
+        self._monitor.metric_counts[f"{self._agent}.retries"] += 1
+
+    def committed(self, source: TopicPartition, settled: Settled, seconds: float) -> None:
+        """Records were brought to their end and committed."""
+        monitor, tally = self._monitor, settled.tally
+        self.tally.add(tally)
+        monitor.events_total += tally.consumed
+        monitor.messages_active -= tally.consumed
+        monitor.events_by_stream[self._agent] += tally.consumed
+        monitor.commit_latency.append(seconds)
+        monitor.tp_committed_offsets[TP(*source)] = settled.next_offset
+        counts = monitor.metric_counts
+        counts[f"{self._agent}.consumed"] += tally.consumed
+        counts[f"{self._agent}.processed"] += tally.processed
+        for stage, number in tally.dead_letters.items():
+            counts[f"{self._agent}.dead_lettered.{stage}"] += number
+        for reason, number in tally.skipped.items():
+            counts[f"{self._agent}.skipped.{reason}"] += number
+        self._count_sent(settled, seconds)
+
+    def _count_sent(self, settled: Settled, seconds: float) -> None:
+        by_topic: dict[str, int] = defaultdict(int)
+        for output in settled.outputs:
+            by_topic[output.topic] += 1
+        self._monitor.messages_sent += len(settled.outputs)
+        self._monitor.messages_sent_by_topic.update(by_topic)
+        if settled.outputs:
+            self._monitor.send_latency.append(seconds)
+
+    def released(self, source: TopicPartition) -> None:
+        """The partition is no longer this worker's."""
+        self.last_alive.pop(source, None)
+        for offsets in (
+            self._monitor.tp_committed_offsets,
+            self._monitor.tp_read_offsets,
+            self._monitor.tp_end_offsets,
+        ):
+            offsets.pop(TP(*source), None)

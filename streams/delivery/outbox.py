@@ -1,0 +1,136 @@
+"""What handlers emit, held back until the batch is committed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from streams.delivery.record import Headers, Record
+from streams.failure.errors import Unpublishable
+
+# Kafka counts a record's headers, key and framing against max.message.bytes; 16 KiB covers the headers
+# that this pipeline writes, dead-letter headers included.
+ENVELOPE_BYTES: Final = 16_384
+
+
+class Output(NamedTuple):
+    """One record to be written. A tuple, because four are made for every payment."""
+
+    topic: str
+    partition: int
+    """The source record's; used as it is if both topics have as many partitions, else the key decides."""
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Skip(Exception):  # noqa: N818 - not an error: a handler's way of saying "nothing to do here"
+    """Raised by a handler to pass a record over for a reason that is counted.
+
+    What the handler had emitted for this record is taken back.
+
+    Arguments:
+        reason: a short fixed text (``"guest"``); it becomes a counter's name.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class Tally:
+    """How records ended. ``consumed == processed + dead_lettered + skipped``, always."""
+
+    processed: int = 0
+    dead_letters: Counter[str] = field(default_factory=Counter)
+    """By stage, for example ``{"validate": 2}``."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    """By reason."""
+
+    @property
+    def dead_lettered(self) -> int:
+        """Records that went to a dead-letter topic."""
+        return sum(self.dead_letters.values())
+
+    @property
+    def consumed(self) -> int:
+        """Records that were taken from the topic and brought to an end."""
+        return self.processed + self.dead_lettered + sum(self.skipped.values())
+
+    def add(self, other: Tally) -> None:
+        """Add another tally to this one."""
+        self.processed += other.processed
+        self.dead_letters.update(other.dead_letters)
+        self.skipped.update(other.skipped)
+
+
+class Outbox:
+    """Collects the outputs of a batch's records; a failed record's outputs are taken back.
+
+    Arguments:
+        max_bytes: largest output the brokers accept (``max.message.bytes``).
+    """
+
+    __slots__ = ("_limit", "_outputs", "_record")
+
+    def __init__(self, max_bytes: int) -> None:
+        self._limit = max_bytes - ENVELOPE_BYTES
+        self._outputs: list[Output] = []
+        self._record: Record | None = None
+
+    def emit(
+        self, topic: str, value: bytes | None, *, key: bytes | None = None, headers: Headers = ()
+    ) -> None:
+        """Write a record to `topic` when, and only when, the batch is committed.
+
+        Arguments:
+            topic: where to.
+            value: the encoded value; None writes a tombstone.
+            key: the encoded key; the source record's if not given.
+            headers: (name, bytes) pairs.
+
+        Raises:
+            Unpublishable: no broker would accept a value this large.
+        """
+        record = self._record
+        if record is None:
+            raise RuntimeError("emit() was called outside of a handler: outputs belong to the record in hand")
+        if value is not None and len(value) > self._limit:
+            raise Unpublishable(
+                f"an output for {topic} is {len(value)} bytes, more than the {self._limit} that fit; "
+                "raise PAYSTREAM_TOPICS__MAX_MESSAGE_BYTES and apply it to the topic"
+            )
+        self._outputs.append(
+            Output(topic, record.partition, record.key if key is None else key, value, headers)
+        )
+
+    @property
+    def outputs(self) -> list[Output]:
+        """What has been emitted and not been taken back, in order."""
+        return self._outputs
+
+    def open(self, record: Record) -> int:
+        """Begin a record and return the savepoint to go back to if it fails."""
+        self._record = record
+        return len(self._outputs)
+
+    def rollback(self, savepoint: int) -> None:
+        """Take back everything emitted since `savepoint`."""
+        del self._outputs[savepoint:]
+
+    def close(self) -> None:
+        """No record is in hand any more."""
+        self._record = None
+
+    def dead_letter(self, topic: str, headers: Headers) -> None:
+        """Write the record in hand, its key and value untouched, to a dead-letter topic."""
+        record = self._record
+        assert record is not None, "a dead letter belongs to the record in hand"
+        self._outputs.append(Output(topic, record.partition, record.key, record.value, headers))
+
+    def drain(self) -> list[Output]:
+        """Hand over what was emitted and start anew."""
+        outputs, self._outputs = self._outputs, []
+        return outputs

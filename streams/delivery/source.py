@@ -1,0 +1,181 @@
+"""A source: the consumer group of one agent, and the lanes of the partitions it is assigned."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor  # noqa: F401
+from aiokafka.errors import KafkaError
+from mode import Service
+
+from streams.delivery.batch import Rules
+from streams.delivery.channel import Handoff
+from streams.delivery.clients import connect, make_consumer
+from streams.delivery.guarantee import make_finisher
+from streams.delivery.lane import Lane, LaneLimits
+from streams.delivery.machinery import end_process
+from streams.delivery.meter import Meter
+from streams.failure.errors import AgentContractBroken, MachineryFailure, PaystreamError, TopicMissing
+from streams.settings import DeliverySettings, KafkaSettings
+
+logger = logging.getLogger(__name__)
+
+# A lane's commit (1 s), abort (2 s) and close (1 s) must fit into the rebalance after its grace.
+_LETTING_GO_SECONDS: Final = 4.0
+_LEAVE_SECONDS: Final = 3.0
+
+
+class Source(Service):
+    """Feeds one agent from Kafka.
+
+    Arguments:
+        topics: what to subscribe to.
+        group: the consumer group.
+        handoff: the agent's queue.
+        rules: how its records are treated.
+        meter: where its lanes report.
+        kafka: how to reach the brokers.
+        delivery: how to form and finish batches.
+        fail: what to do with a failure of the machinery; ends the process.
+    """
+
+    def __init__(
+        self,
+        topics: Iterable[str],
+        group: str,
+        handoff: Handoff,
+        rules: Rules,
+        meter: Meter,
+        kafka: KafkaSettings,
+        delivery: DeliverySettings,
+        *,
+        fail: Callable[[PaystreamError], Any] = end_process,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.topics = tuple(topics)
+        self.group = group
+        self.meter = meter
+        self.lanes: dict[TopicPartition, Lane] = {}
+        self._handoff = handoff
+        self._rules = rules
+        self._kafka = kafka
+        self._delivery = delivery
+        self._fail = fail
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def on_start(self) -> None:
+        """Check the topics and join the group; lanes start when partitions are assigned."""
+        try:
+            await self._check_topics()
+            consumer = make_consumer(self._kafka, self.group, self._delivery.max_batch_bytes)
+            self._consumer = consumer
+            await consumer.start()
+        except PaystreamError as error:
+            self._fail(error)
+            return
+        except KafkaError as error:
+            failure = MachineryFailure(f"{self.group} could not start: {type(error).__name__} ({error})")
+            failure.__cause__ = error
+            self._fail(failure)
+            return
+        self._handoff.watch(self._agent_broke)
+        consumer.subscribe(list(self.topics), listener=_Listener(self))
+
+    async def on_stop(self) -> None:
+        """Finish the batches in hand, commit, and leave the group."""
+        self._handoff.unwatch()
+        await self._stop_lanes(self._delivery.stop_timeout)
+        if self._consumer is not None:
+            leaving = asyncio.ensure_future(self._consumer.stop())
+            await asyncio.wait({leaving}, timeout=_LEAVE_SECONDS)
+            if not leaving.done():
+                logger.warning("%s: no broker took our leave; the session time-out will", self.group)
+                leaving.cancel()
+
+    def assign(self, assigned: Iterable[TopicPartition]) -> None:
+        """Start a lane for each partition."""
+        if self.should_stop:
+            return
+        consumer = self._consumer
+        assert consumer is not None
+        for source in sorted(assigned):
+            if source in self.lanes:
+                self._fail(MachineryFailure(f"{self.group}: {source} was assigned twice"))
+                return
+            # The lane resumes it at the right offset, after its predecessor is fenced.
+            consumer.pause(source)
+            lane = self.lanes[source] = self._make_lane(consumer, source)
+            lane.start()
+        logger.info("%s has partitions %s", self.group, _listing(self.lanes))
+
+    async def revoke(self) -> None:
+        """Stop all lanes; each is dead when this returns, or the process ends."""
+        budget = max(self._kafka.rebalance_timeout - _LETTING_GO_SECONDS, 0.0)
+        await self._stop_lanes(min(self._delivery.stop_timeout, budget))
+
+    async def _stop_lanes(self, grace: float) -> None:
+        lanes, self.lanes = self.lanes, {}
+        stopped = await asyncio.gather(*(lane.stop(grace) for lane in lanes.values()), return_exceptions=True)
+        for result in stopped:
+            if isinstance(result, PaystreamError):
+                self._fail(result)
+            elif isinstance(result, BaseException):
+                raise result
+        for source in lanes:
+            self.meter.released(source)
+
+    def _make_lane(self, consumer: AIOKafkaConsumer, source: TopicPartition) -> Lane:
+        finisher = make_finisher(self._delivery.guarantee, self._kafka, consumer, self.group, source)
+        limits = LaneLimits(records=self._delivery.max_batch_records, deadline=self._kafka.deadline)
+        return Lane(
+            source, consumer, self.group, finisher, self._handoff, self._rules, limits, self.meter, self._fail
+        )
+
+    async def _check_topics(self) -> None:
+        client = await connect(self._kafka)
+        try:
+            known = (await client.fetch_all_metadata()).topics()
+        finally:
+            await client.close()
+        missing = [topic for topic in self.topics if topic not in known]
+        if missing:
+            raise TopicMissing(
+                f"{self.group} reads {', '.join(missing)}, which does not exist on {self._kafka.bootstrap_servers}: "
+                "run 'paystream topics apply'"
+            )
+
+    def _agent_broke(self, error: AgentContractBroken) -> None:
+        self._fail(AgentContractBroken(f"{self.group}: {error}"))
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Passes aiokafka's calls on. aiokafka would log and forget an exception: none may leave here."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        try:
+            await self._source.revoke()
+        except Exception as error:
+            self._fail("letting go of partitions", error)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        try:
+            self._source.assign(assigned)
+        except Exception as error:
+            self._fail("taking partitions over", error)
+
+    def _fail(self, doing: str, error: Exception) -> None:
+        failure = MachineryFailure(f"{self._source.group} failed while {doing}: {type(error).__name__}")
+        failure.__cause__ = error
+        self._source._fail(failure)
+
+
+def _listing(partitions: Iterable[TopicPartition]) -> str:
+    return ", ".join(f"{topic}-{partition}" for topic, partition in sorted(partitions)) or "none"
