@@ -1,0 +1,67 @@
+"""What all tests share: a clean environment, coroutine tests with a deadline, and one real Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from collections.abc import Iterator
+
+import async_timeout
+import pytest
+
+from streams.sandbox import Cluster
+from streams.settings import PREFIX, settings
+
+DEADLINE = 60.0
+"""Seconds a coroutine test may take, unless it is marked ``deadline(seconds)``."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", f"deadline(seconds): how long a coroutine test may take, instead of {DEADLINE:g} s"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine function in an event loop of its own.
+
+    ``asyncio.run`` cancels the tasks it leaves pending, so none gets into the next test.
+    """
+    test = pyfuncitem.obj
+    if not inspect.iscoroutinefunction(test):
+        return None
+    marker = pyfuncitem.get_closest_marker("deadline")
+    seconds = float(marker.args[0]) if marker else DEADLINE
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+
+    async def run() -> None:
+        deadline = async_timeout.timeout(seconds)
+        try:
+            async with deadline:
+                await test(**arguments)
+        except asyncio.TimeoutError:
+            if deadline.expired:  # or the test itself let one through
+                pytest.fail(f"did not end within its deadline of {seconds:g} s")
+            raise
+
+    asyncio.run(run())
+    return True
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> None:
+    """Whoever runs the tests may have settings of their own; the tests have the defaults."""
+    for name in [name for name in os.environ if name.upper().startswith(PREFIX)]:
+        del os.environ[name]
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Cluster]:
+    """One embedded broker for all tests that ask for it; name your topics and groups uniquely."""
+    cluster = Cluster()
+    asyncio.run(cluster.start())  # a cluster belongs to no loop, so each test may use its own
+    yield cluster
+    asyncio.run(cluster.stop())
