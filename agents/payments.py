@@ -31,7 +31,7 @@ def fan_out(record: Record, out: Outbox) -> None:
         record.envelope,
         cause_id=record.envelope.id or payment.payment_id,
         order_id=payment.order_id,
-        time=payment.paid_at.isoformat(),
+        time=record.envelope.time or payment.paid_at.isoformat(),
         source=SOURCE,
     )
     key = payment.order_id.encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import traceback
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import faust
 from faust.app.base import BootStrategy
@@ -38,7 +38,7 @@ class SourcesInsteadOfConsumer(BootStrategy):
 
     def server(self) -> Iterable[ServiceT]:
         """Return the services of a worker, in starting order."""
-        return [*super().server(), *self.app.make_sources()]
+        return [*super().server(), *cast("Application", self.app).make_sources()]
 
 
 class Application(faust.App):

@@ -74,7 +74,7 @@ class Consequences:
         cause: the envelope of the event they follow from.
         cause_id: that event's id.
         order_id: the order all of this is about.
-        time: RFC 3339; when the cause happened, if its envelope does not say.
+        time: RFC 3339; when the cause happened.
         source: who says so, a URI reference.
     """
 
@@ -86,7 +86,7 @@ class Consequences:
         self._shared: list[tuple[str, bytes]] = [
             _SPEC_VERSION,
             ("ce_source", source),
-            ("ce_time", (cause.time or time).encode()),
+            ("ce_time", time.encode()),
             ("ce_subject", order),
             ("ce_correlationid", order),
             ("ce_causationid", cause_id.encode()),

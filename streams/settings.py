@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import enum
 import functools
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from streams.failure.errors import SetupError
 
@@ -91,7 +93,9 @@ class FailureSettings(_Section):
     max_interval: float = Field(30.0, ge=0)
     jitter: float = Field(0.1, ge=0, description="0.1: each pause up to 10 % of initial_interval's multiple off")
     max_retries: int = Field(5, ge=0, description="attempts after the first")
-    max_elapsed: float = Field(300.0, gt=0, description="stop retrying when this much time was spent pausing")
+    max_elapsed: float = Field(
+        300.0, gt=0, description="stop retrying this long after the first failure, outages not counted"
+    )
     handler_timeout: float = Field(60.0, gt=0, description="longest one asynchronous handler call may take")
     pause_interval: float = Field(5.0, gt=0, description="between two probes of a dependency that is down")
     dead_letter_suffix: str = Field(".DLT", min_length=1, description="Spring Kafka from 3.3 on uses -dlt")
@@ -107,8 +111,8 @@ class TopicSettings(_Section):
     min_insync_replicas: int = Field(1, ge=1, description="2 in production")
     retention: float = Field(7 * 86_400, gt=0, description="of events")
     dead_letter_retention: float = Field(30 * 86_400, gt=0, description="of dead letters: longer than events")
-    # A dead letter is the original plus some 10 KB of headers, so every topic allows more than Kafka's 1 MiB.
-    max_message_bytes: int = Field(2_097_152, ge=1024)
+    # Kafka's default of 1 MiB is too little for an event of 1 MiB with its headers; twice that leaves room.
+    max_message_bytes: int = Field(2_097_152, ge=32_768, description="largest event; dead letters may be larger")
 
     @model_validator(mode="after")
     def _insync_fits(self) -> TopicSettings:
@@ -146,7 +150,9 @@ class Settings(BaseSettings):
     @field_validator("agents", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 def load_settings() -> Settings:
@@ -155,14 +161,40 @@ def load_settings() -> Settings:
     Raises:
         SetupError: naming each environment variable that is wrong and what it must be.
     """
+    unknown = _unknown_variables()
+    if unknown:
+        raise SetupError(
+            f"these settings do not exist: {', '.join(unknown)} (between levels there are two underscores, as in "
+            "PAYSTREAM_KAFKA__BOOTSTRAP_SERVERS)"
+        )
     try:
         return Settings()
+    except SettingsError as error:
+        raise SetupError(f"{_misread(error)}: a section; set its parts, as in {PREFIX}KAFKA__CLIENT_ID") from None
     except ValidationError as error:
         lines = [
             f"{PREFIX}{'__'.join(str(part).upper() for part in problem['loc'])}: {problem['msg']}"
             for problem in error.errors(include_url=False, include_input=False)
         ]
         raise SetupError("these settings are wrong:\n  " + "\n  ".join(lines)) from None
+
+
+def _unknown_variables() -> list[str]:
+    """A variable misspelt at its first level would be ignored, and the worker run on a default."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(
+        name
+        for name in os.environ
+        if name.startswith(PREFIX)
+        and name.partition("__")[0] not in known
+        and name != "PAYSTREAM_CRASH_AT"
+        and not name.startswith(f"{PREFIX}FAUST_")
+    )
+
+
+def _misread(error: SettingsError) -> str:
+    found = re.search(r'field "(\w+)"', str(error))
+    return PREFIX + found[1].upper() if found else "a setting"
 
 
 @functools.cache

@@ -93,10 +93,7 @@ def _report(spec: TopicSpec, actual: ActualTopic | None, *, created: bool) -> To
 
 async def _create(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
     response = await admin.create_topics(
-        [
-            NewTopic(spec.name, spec.partitions, spec.replication, topic_configs=dict(spec.config))
-            for spec in specs
-        ]
+        [NewTopic(spec.name, spec.partitions, spec.replication, topic_configs=dict(spec.config)) for spec in specs]
     )
     for topic, code, message in response.topic_errors:
         error = for_code(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from streams.settings import Settings
 
@@ -28,6 +29,9 @@ EVENTS = (PAYMENT_COMPLETED, PLATFORM_ORDERS, NOTIFICATION_REQUESTS, INVENTORY_M
 CONSUMED = (PAYMENT_COMPLETED,)
 """Topics that agents of ours read, each of which therefore has a dead-letter topic."""
 
+# A dead letter is the original, whatever its size, plus headers: trace and message are capped at some 10 KB.
+DEAD_LETTER_ROOM: Final = 65_536
+
 
 def dead_letter_topics(settings: Settings) -> tuple[str, ...]:
     """Name the dead-letter topic of every topic our agents read."""
@@ -37,7 +41,7 @@ def dead_letter_topics(settings: Settings) -> tuple[str, ...]:
 def declared_topics(settings: Settings) -> tuple[TopicSpec, ...]:
     """Describe every topic the pipeline needs, dead-letter topics included."""
 
-    def spec(name: str, retention: float) -> TopicSpec:
+    def spec(name: str, retention: float, room: int = 0) -> TopicSpec:
         return TopicSpec(
             name=name,
             partitions=settings.topics.partitions,
@@ -45,11 +49,12 @@ def declared_topics(settings: Settings) -> tuple[TopicSpec, ...]:
             config={
                 "cleanup.policy": "delete",
                 "retention.ms": str(int(retention * 1000)),
-                "max.message.bytes": str(settings.topics.max_message_bytes),
+                "max.message.bytes": str(settings.topics.max_message_bytes + room),
                 "min.insync.replicas": str(settings.topics.min_insync_replicas),
             },
         )
 
     return tuple(spec(name, settings.topics.retention) for name in EVENTS) + tuple(
-        spec(name, settings.topics.dead_letter_retention) for name in dead_letter_topics(settings)
+        spec(name, settings.topics.dead_letter_retention, DEAD_LETTER_ROOM)
+        for name in dead_letter_topics(settings)
     )

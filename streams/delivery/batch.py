@@ -84,6 +84,7 @@ class Batch:
         "_failed_since",
         "_first_failed_at",
         "_outbox",
+        "_paused_since",
         "_released",
         "_revoked",
         "_settled_until",
@@ -103,6 +104,7 @@ class Batch:
         self._attempt = 0
         self._failed_since = 0.0
         self._first_failed_at = 0.0
+        self._paused_since: float | None = None
         self._verdict: Verdict | None = None
         self._released: asyncio.Future[Verdict] | None = None
         self._revoked = False
@@ -169,16 +171,19 @@ class Batch:
         now = time.monotonic()
         if self._attempt == 0:
             self._failed_since, self._first_failed_at = now, time.time()
+        elif self._paused_since is not None:
+            # Neither is the time spent waiting for a dependency: an outage is not a poison pill.
+            self._failed_since += now - self._paused_since
+        self._paused_since = None
         self._attempt += 1
-        decision = decide(
-            error, self._attempt, now - self._failed_since, self.rules.policy, random=random.random
-        )
+        decision = decide(error, self._attempt, now - self._failed_since, self.rules.policy, random=random.random)
         if isinstance(decision, DeadLetter):
             self._dead_letter(record, error, decision)
             return None
         if isinstance(decision, Pause):
             # Waiting for a dependency is not the record's doing: it uses up no attempt.
             self._attempt -= 1
+            self._paused_since = now
         return decision
 
     def _dead_letter(self, record: Record, error: Exception, decision: DeadLetter) -> None:

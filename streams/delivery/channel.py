@@ -63,7 +63,9 @@ class Handoff(ThrowableQueue):  # type: ignore[type-arg]
         if self._report is not None:
             how = "was cancelled" if task.cancelled() else "ended"
             error = None if task.cancelled() else task.exception()
-            self._report(AgentContractBroken(f"an actor {how}{f': {error!r}' if error else ''}"))
+            broken = AgentContractBroken(f"an actor {how}" + (f": {type(error).__name__}" if error else ""))
+            broken.__cause__ = error
+            self._report(broken)
 
 
 class BatchTopic(faust.Topic):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from typing import Final, Literal, get_args
 
+from streams.failure.errors import SetupError
+
 CrashPoint = Literal["after_fetch", "after_handling", "after_send", "after_offsets", "after_commit"]
 CRASH_POINTS: Final[tuple[CrashPoint, ...]] = get_args(CrashPoint)
 VARIABLE: Final = "PAYSTREAM_CRASH_AT"
@@ -16,8 +18,20 @@ VARIABLE: Final = "PAYSTREAM_CRASH_AT"
 # What a shell reports for a process ended by SIGKILL, which this imitates.
 _STATUS: Final = 137
 
-_armed, _, _count = os.environ.get(VARIABLE, "").partition(":")
-_remaining = int(_count or 1)
+
+def _read(text: str) -> tuple[str, int]:
+    """Return the armed point and how often it is to be reached.
+
+    Raises:
+        SetupError: there is no such point; a test would wait for it for ever.
+    """
+    point, _, count = text.partition(":")
+    if text and (point not in CRASH_POINTS or not (count or "1").isdecimal()):
+        raise SetupError(f"{VARIABLE}={text}: must be one of {', '.join(CRASH_POINTS)}, with :N for the Nth time")
+    return point, int(count or 1)
+
+
+_armed, _remaining = _read(os.environ.get(VARIABLE, ""))
 
 
 def crash_point(point: CrashPoint) -> None:

@@ -89,9 +89,7 @@ class Finisher(abc.ABC):
                 if appended is None:  # full: send it and go on with another
                     deliveries.append(await producer.send_batch(builder, topic, partition=partition))
                     builder = producer.create_batch()
-                    builder.append(
-                        timestamp=None, key=output.key, value=output.value, headers=output.headers
-                    )
+                    builder.append(timestamp=None, key=output.key, value=output.value, headers=output.headers)
             deliveries.append(await producer.send_batch(builder, topic, partition=partition))
         for failure in await asyncio.gather(*deliveries, return_exceptions=True):
             if isinstance(failure, BaseException):
@@ -111,7 +109,7 @@ class Finisher(abc.ABC):
             if count is None:
                 count = counts[output.topic] = self._partitions(output.topic)
             partition = output.partition
-            if count != own and count:
+            if count != own and count and own:
                 key = output.key
                 partition = ((murmur2(key) & 0x7FFFFFFF) if key is not None else partition) % count
             groups[output.topic, partition].append(output)

@@ -291,9 +291,7 @@ class Lane:
         self._enter(State.WAITING)
         self._meter.retrying(self.source)
         if isinstance(verdict, Pause):
-            logger.warning(
-                "%s@%d waits for %s", self._name, self._next_offset, verdict.dependency
-            )
+            logger.warning("%s@%d waits for %s", self._name, self._next_offset, verdict.dependency)
         await asyncio.sleep(verdict.after)
 
     async def _in_time(self, doing: str, step: Any, *, committing: bool = False) -> Any:
@@ -306,10 +304,8 @@ class Lane:
                 f"{self._name} lost its partition to another worker while {doing}; nothing of it was committed"
             ) from error
         except asyncio.TimeoutError as error:
-            kind = CommitOutcomeUnknown if committing else BrokerDeadlineExceeded
-            raise kind(
-                f"{self._name} had no answer for {self._limits.deadline:g} s while {doing}"
-            ) from error
+            late = CommitOutcomeUnknown if committing else BrokerDeadlineExceeded
+            raise late(f"{self._name} had no answer for {self._limits.deadline:g} s while {doing}") from error
         except KafkaError as error:
             kind = CommitOutcomeUnknown if committing else MachineryFailure
             raise kind(f"{self._name} failed while {doing}: {_describe(error)}") from error

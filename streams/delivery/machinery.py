@@ -11,12 +11,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import traceback
-from typing import NoReturn
+import threading
+from typing import Final, NoReturn
 
 from streams.failure.errors import ExitStatus, PaystreamError
+from streams.failure.fingerprint import trace_text
 
 logger = logging.getLogger(__name__)
+
+# A log that blocks (a full disk, a log server that is gone) must not keep a doubtful process alive.
+_LAST_WORDS_SECONDS: Final = 2.0
 
 
 def end_process(error: PaystreamError) -> NoReturn:
@@ -24,21 +28,21 @@ def end_process(error: PaystreamError) -> NoReturn:
 
     Nothing is cleaned up on the way: no flush, no commit, no goodbye, since each could act on a guess.
     """
-    # The causes' places, not their messages: those may quote a payload.
-    cause, frames = error.__cause__, ""
-    while cause is not None:
-        frames += f"\ncaused by {type(cause).__module__}.{type(cause).__qualname__}\n"
-        frames += "".join(traceback.format_tb(cause.__traceback__)[-6:])
-        cause = cause.__cause__
     status = ExitStatus(error.exit_status)
-    logger.critical(
-        "%s: %s. The process ends with status %d (%s)%s",
-        type(error).__name__, error, status, status.name, frames,
-    )  # fmt: skip
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            continue
-    os._exit(int(status))
+    try:
+        limit = threading.Timer(_LAST_WORDS_SECONDS, os._exit, (int(status),))
+        limit.daemon = True
+        limit.start()
+        # The places of its causes, not their messages: those may quote a payload.
+        trace = f"\ncaused by:\n{trace_text(error.__cause__)}" if error.__cause__ is not None else ""
+        logger.critical(
+            "%s: %s. The process ends with status %d (%s)%s",
+            type(error).__name__, error, status, status.name, trace,
+        )  # fmt: skip
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    finally:
+        # Whatever went wrong in saying why.
+        os._exit(int(status))

@@ -6,7 +6,7 @@ With Faust's own consumer off, its monitor would show zeros: the lanes tell it w
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter
 
 from aiokafka import TopicPartition
 from faust.sensors import Monitor
@@ -31,6 +31,7 @@ class Meter:
         self.tally = Tally()
         self.retries = 0
         self.last_alive: dict[TopicPartition, float] = {}
+        self._in_hand: Counter[TopicPartition] = Counter()
         self._monitor = monitor
         self._agent = agent
 
@@ -45,6 +46,7 @@ class Meter:
         monitor = self._monitor
         monitor.messages_received_total += records
         monitor.messages_active += records
+        self._in_hand[source] += records
         monitor.messages_received_by_topic[source.topic] += records
         monitor.tp_read_offsets[TP(*source)] = last_offset
 
@@ -63,6 +65,7 @@ class Meter:
         self.tally.add(tally)
         monitor.events_total += tally.consumed
         monitor.messages_active -= tally.consumed
+        self._in_hand[source] -= tally.consumed
         monitor.events_by_stream[self._agent] += tally.consumed
         monitor.commit_latency.append(seconds)
         monitor.tp_committed_offsets[TP(*source)] = settled.next_offset
@@ -76,9 +79,7 @@ class Meter:
         self._count_sent(settled, seconds)
 
     def _count_sent(self, settled: Settled, seconds: float) -> None:
-        by_topic: dict[str, int] = defaultdict(int)
-        for output in settled.outputs:
-            by_topic[output.topic] += 1
+        by_topic = Counter([output.topic for output in settled.outputs])
         self._monitor.messages_sent += len(settled.outputs)
         self._monitor.messages_sent_by_topic.update(by_topic)
         if settled.outputs:
@@ -87,6 +88,7 @@ class Meter:
     def released(self, source: TopicPartition) -> None:
         """The partition is no longer this worker's."""
         self.last_alive.pop(source, None)
+        self._monitor.messages_active -= self._in_hand.pop(source, 0)
         for offsets in (
             self._monitor.tp_committed_offsets,
             self._monitor.tp_read_offsets,

@@ -25,7 +25,7 @@ class Output(NamedTuple):
     headers: Headers
 
 
-class Skip(Exception):  # noqa: N818 - not an error: a handler's way of saying "nothing to do here"
+class Skip(Exception):
     """Raised by a handler to pass a record over for a reason that is counted.
 
     What the handler had emitted for this record is taken back.
@@ -80,9 +80,7 @@ class Outbox:
         self._outputs: list[Output] = []
         self._record: Record | None = None
 
-    def emit(
-        self, topic: str, value: bytes | None, *, key: bytes | None = None, headers: Headers = ()
-    ) -> None:
+    def emit(self, topic: str, value: bytes | None, *, key: bytes | None = None, headers: Headers = ()) -> None:
         """Write a record to `topic` when, and only when, the batch is committed.
 
         Arguments:
@@ -102,9 +100,7 @@ class Outbox:
                 f"an output for {topic} is {len(value)} bytes, more than the {self._limit} that fit; "
                 "raise PAYSTREAM_TOPICS__MAX_MESSAGE_BYTES and apply it to the topic"
             )
-        self._outputs.append(
-            Output(topic, record.partition, record.key if key is None else key, value, headers)
-        )
+        self._outputs.append(Output(topic, record.partition, record.key if key is None else key, value, headers))
 
     @property
     def outputs(self) -> list[Output]:

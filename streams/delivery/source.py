@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor  # noqa: F401
 from aiokafka.errors import KafkaError
 from mode import Service
 
@@ -145,8 +144,8 @@ class Source(Service):
         missing = [topic for topic in self.topics if topic not in known]
         if missing:
             raise TopicMissing(
-                f"{self.group} reads {', '.join(missing)}, which does not exist on {self._kafka.bootstrap_servers}: "
-                "run 'paystream topics apply'"
+                f"{self.group} reads {', '.join(missing)}, which does not exist on "
+                f"{self._kafka.bootstrap_servers}: run 'paystream topics apply'"
             )
 
     def _agent_broke(self, error: AgentContractBroken) -> None:

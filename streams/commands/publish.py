@@ -1,0 +1,173 @@
+"""``paystream publish``: send the payment events in files to Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import click
+from aiokafka.errors import KafkaError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from streams.commands.command import asynchronous
+from streams.delivery.clients import close_hard, connect, make_producer
+from streams.failure.errors import BrokerUnreachable, TopicMissing
+from streams.invoices.event import PaymentEvent
+from streams.invoices.files import read_files
+from streams.invoices.publishing import Publisher
+from streams.invoices.reading import Reading
+from streams.settings import KafkaSettings, settings
+from streams.topics import PAYMENT_COMPLETED
+
+SHOWN_IN_A_DRY_RUN: Final = 3
+# Often enough to see that it goes on, seldom enough for a log file.
+_REPORT_SECONDS: Final = 5.0
+
+
+@click.command()
+@click.argument(
+    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(dir_okay=False, path_type=Path)
+)
+@click.option("--topic", default=PAYMENT_COMPLETED, show_default=True, help="Where to publish.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), metavar="N",
+    help="At most N events per second. As fast as possible by default.",
+)  # fmt: skip
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N events.")
+@click.option("--dry-run", is_flag=True, help="Show the first events and the counts; needs no broker.")
+@click.option("--skip-invalid", is_flag=True, help="Leave out what is invalid instead of stopping at it.")
+@asynchronous
+async def publish(
+    files: tuple[Path, ...],
+    topic: str,
+    rate: float | None,
+    limit: int | None,
+    dry_run: bool,
+    skip_invalid: bool,
+) -> None:
+    """Publish the payment events in FILES, which are read and checked whole before.
+
+    A CSV file (.csv, .csv.xz) holds a shop's invoices in the columns of the Online Retail data set; each
+    becomes one event. Cancellations (numbers beginning with C) are left out. Write-offs and other dirt
+    are published as they are: judging them is the pipeline's work.
+
+    A file of JSON lines (.jsonl, .jsonl.xz) holds one event a line, which is published as it stands.
+
+    Whatever cannot be read stops the command, naming file, line and column, before anything is published.
+    Publishing a file twice is harmless to consumers that look at ce_id: a repeat has the same.
+
+    \b
+    Examples:
+      paystream publish examples/online_retail_2010-12-01.csv --dry-run
+      paystream publish examples/online_retail_2010-12-01.csv --rate 50
+    """
+    reading = read_files(files, skip_invalid=skip_invalid)
+    for problem in reading.left_out:
+        click.echo(f"left out: {problem}", err=True)
+    events = reading.events[:limit]
+    if dry_run:
+        _show(events)
+        click.echo(f"would publish {len(events)} events to {topic}; {_left_out(reading)}")
+        return
+    started = time.monotonic()
+    await _publish(settings().kafka, topic, events, rate)
+    seconds = time.monotonic() - started
+    click.echo(
+        f"published {len(events)} events to {topic} in {seconds:.1f} s "
+        f"({len(events) / seconds:,.0f} per second); {_left_out(reading)}"
+    )
+
+
+async def _publish(kafka: KafkaSettings, topic: str, events: list[PaymentEvent], rate: float | None) -> None:
+    with _silent_clients(), _progress(len(events)) as on_confirmed:
+        await _check_topic(kafka, topic)
+        producer = make_producer(kafka)
+        publisher = Publisher(producer, topic, deadline=kafka.deadline, rate=rate, on_confirmed=on_confirmed)
+        try:
+            await producer.start()
+            await publisher.publish(events)
+        except BaseException as error:
+            # Flushing would wait for the brokers that have just failed us, or for the one at the keyboard.
+            await close_hard(producer)
+            if isinstance(error, KafkaError):
+                reason = f"the brokers at {kafka.bootstrap_servers} have gone: {error}"
+                raise BrokerUnreachable(reason) from None
+            if isinstance(error, asyncio.CancelledError):
+                click.echo(f"stopped: {publisher.confirmed} of {len(events)} events are confirmed", err=True)
+            raise
+        await producer.stop()
+
+
+async def _check_topic(kafka: KafkaSettings, topic: str) -> None:
+    client = await connect(kafka)
+    try:
+        # All topics are asked for, as asking for a missing one by its name may create it.
+        metadata = await client.fetch_all_metadata()
+    finally:
+        await client.close()
+    if not metadata.partitions_for_topic(topic):
+        raise TopicMissing(
+            f"there is no topic {topic} at {kafka.bootstrap_servers}: create it with 'paystream topics apply'"
+        )
+
+
+@contextmanager
+def _silent_clients() -> Iterator[None]:
+    # A command ends with one clear line of its own; aiokafka would log several before it.
+    logger = logging.getLogger("aiokafka")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _show(events: list[PaymentEvent]) -> None:
+    for event in events[:SHOWN_IN_A_DRY_RUN]:
+        click.echo(json.dumps(json.loads(event.value), ensure_ascii=False, indent=2))
+
+
+def _left_out(reading: Reading) -> str:
+    return f"left out: {reading.cancellations} cancellations, {len(reading.left_out)} invalid"
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Show on standard error how far it is: a bar on a terminal, a line now and then elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _reporter(total)
+        return
+    columns = (
+        TextColumn("publishing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("publishing", total=total)
+
+        def moved(confirmed: int) -> None:
+            progress.update(task, completed=confirmed)
+
+        yield moved
+
+
+def _reporter(total: int) -> Callable[[int], None]:
+    due = time.monotonic() + _REPORT_SECONDS
+
+    def report(confirmed: int) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + _REPORT_SECONDS
+            click.echo(f"{confirmed} of {total} events published", err=True)
+
+    return report

@@ -1,0 +1,64 @@
+"""Reading payment events from JSON lines: one event a line, published byte for byte as it stands there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from streams.failure.errors import InputError
+from streams.invoices.event import PaymentEvent, payment_event
+from streams.invoices.reading import Reading, check_size, opened
+
+
+def read_jsonl(path: Path, reading: Reading) -> None:
+    """Add the events of a file to a reading; empty lines do not count.
+
+    A line must be a JSON object with an ``orderId``, since that is the record's key; nothing else is
+    checked. Lines stand for themselves, so those before the place where a file is damaged are good.
+
+    Raises:
+        InputError: the first line that is wrong, or the file's damage, if not to be skipped.
+    """
+    lines = _lines(path)
+    while True:
+        try:
+            number, value = next(lines)
+            reading.events.append(_event(value, path, number))
+        except StopIteration:
+            return
+        except InputError as problem:
+            reading.reject(problem)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    with opened(path) as file:
+        for number, line in enumerate(file, start=1):
+            if value := line.strip(b" \t\r\n"):
+                yield number, value
+
+
+def _event(value: bytes, path: Path, line: int) -> PaymentEvent:
+    try:
+        # RecursionError: brackets nested so deep that they are an attack or an accident.
+        body = json.loads(value.decode())
+    except UnicodeDecodeError:
+        raise InputError(path, "not UTF-8", line=line) from None
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", "too long a number or too deeply nested")
+        raise InputError(path, f"not JSON: {reason}", line=line) from None
+    if not isinstance(body, dict):
+        raise InputError(path, "expected a JSON object", line=line)
+    order_id = body.get("orderId")
+    if not isinstance(order_id, str) or not order_id:
+        raise InputError(
+            path, "expected the order's id as text: it is the record's key", line=line, column="orderId"
+        )
+    try:
+        event = payment_event(
+            value, order_id=order_id, payment_id=body.get("paymentId"), paid_at=body.get("paidAt")
+        )
+    except UnicodeEncodeError:
+        raise InputError(path, "an id holds half of a surrogate pair", line=line) from None
+    check_size(event, path, line)
+    return event

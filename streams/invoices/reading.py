@@ -1,0 +1,70 @@
+"""What the readers of all kinds of file share: opening a file, and collecting what it holds."""
+
+from __future__ import annotations
+
+import lzma
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Final
+
+from streams.failure.errors import InputError
+from streams.invoices.event import PaymentEvent
+
+# Kafka's producers allow 1 MiB in one request by default (max.request.size); a record and its batch need
+# less than 1 KiB of it beside key, value and headers.
+MAX_EVENT_BYTES: Final = 1_048_576 - 1024
+
+
+@dataclass(slots=True)
+class Reading:
+    """What the files hold, in their order; an invoice stands where its first line stands."""
+
+    skip_invalid: bool = False
+    events: list[PaymentEvent] = field(default_factory=list)
+    cancellations: int = 0
+    """Invoices left out because they cancel others."""
+    left_out: list[InputError] = field(default_factory=list)
+    """Why an invoice, an event or a whole file was skipped; one entry for each."""
+
+    def reject(self, problem: InputError) -> None:
+        """Note what is invalid.
+
+        Raises:
+            InputError: the problem itself, unless invalid parts are to be skipped.
+        """
+        if not self.skip_invalid:
+            raise problem
+        self.left_out.append(problem)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file, decompressing ``.xz``.
+
+    Raises:
+        InputError: it cannot be read, now or later in the ``with`` block, because it is not there, or
+            damaged, or cut off.
+    """
+    try:
+        with lzma.open(path, "rb") if path.suffix == ".xz" else path.open("rb") as file:
+            yield file
+    except EOFError:
+        raise InputError(path, "the archive is cut off: it ends before its end mark") from None
+    except lzma.LZMAError as error:
+        raise InputError(path, f"the archive is damaged: {error}") from None
+    except OSError as error:
+        raise InputError(path, f"cannot be read: {error.strerror or error}") from None
+
+
+def check_size(event: PaymentEvent, path: Path, line: int) -> None:
+    """Refuse an event that no producer would send.
+
+    Raises:
+        InputError: naming its size and the limit.
+    """
+    if event.size > MAX_EVENT_BYTES:
+        raise InputError(
+            path, f"the event has {event.size:,} bytes; Kafka takes {MAX_EVENT_BYTES:,} at most", line=line
+        )

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import lzma
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import async_timeout
+import pytest
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from click.testing import CliRunner, Result
+
+from streams.commands.publish import publish
+from streams.delivery.clients import client_options, close_hard, make_producer
+from streams.failure.errors import BrokerDeadlineExceeded, ExitStatus, SetupError
+from streams.invoices.files import read_files
+from streams.invoices.publishing import Publisher
+from streams.sandbox import Cluster
+from streams.settings import KafkaSettings, settings
+from streams.topic_admin import TopicState, apply_topics
+from streams.topics import TopicSpec
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "online_retail_2010-12-01.csv"
+PARTITIONS = 4
+
+
+@pytest.fixture(autouse=True)
+def _fresh_settings() -> Iterator[None]:
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+async def make_topic(kafka: Cluster, **config: str) -> str:
+    name = f"publish-{uuid.uuid4()}"
+    spec = TopicSpec(name, PARTITIONS, 1, {key.replace("_", "."): value for key, value in config.items()})
+    (report,) = await apply_topics(KafkaSettings(bootstrap_servers=kafka.bootstrap_servers), [spec])
+    assert report.state is TopicState.CREATED
+    return name
+
+
+@pytest.fixture
+def topic(kafka: Cluster) -> str:
+    return asyncio.run(make_topic(kafka))
+
+
+@pytest.fixture
+def run(kafka: Cluster, topic: str) -> Callable[..., Result]:
+    def invoke(*arguments: str | Path) -> Result:
+        env = {"PAYSTREAM_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers}
+        return CliRunner().invoke(publish, ["--topic", topic, *[str(part) for part in arguments]], env=env)
+
+    return invoke
+
+
+async def stored(kafka: Cluster, topic: str) -> list[ConsumerRecord]:
+    """All records of a topic, those of a partition in their order."""
+    partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+    consumer = AIOKafkaConsumer(
+        **client_options(KafkaSettings(bootstrap_servers=kafka.bootstrap_servers)),
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+    )
+    await consumer.start()
+    try:
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        records: list[ConsumerRecord] = []
+        async with async_timeout.timeout(20):
+            while len(records) < sum(ends.values()):
+                for batch in (await consumer.getmany(timeout_ms=200)).values():
+                    records += batch
+        return records
+    finally:
+        await consumer.stop()
+
+
+def test_the_example_arrives_whole_with_keys_and_headers_and_in_order(
+    kafka: Cluster, topic: str, run: Callable[..., Result]
+) -> None:
+    result = run(EXAMPLE)
+    assert result.exit_code == ExitStatus.OK, result.stderr
+    assert result.stdout.startswith(f"published 137 events to {topic} in ")
+    assert result.stdout.endswith("per second); left out: 6 cancellations, 0 invalid\n")
+    assert result.stderr == ""
+
+    sent = {event.key: event for event in read_files([EXAMPLE]).events}
+    records = asyncio.run(stored(kafka, topic))
+    assert {record.key: (record.value, tuple(record.headers)) for record in records} == {
+        key: (event.value, event.headers) for key, event in sent.items()
+    }
+    assert len(records) == 137
+    assert len({record.partition for record in records}) == PARTITIONS
+    order = list(sent)
+    for partition in range(PARTITIONS):
+        places = [order.index(record.key) for record in records if record.partition == partition]
+        assert places == sorted(places)
+
+
+def test_a_repeat_has_the_same_ids(kafka: Cluster, topic: str, run: Callable[..., Result]) -> None:
+    for _ in range(2):
+        assert run(EXAMPLE, "--limit", "5").exit_code == ExitStatus.OK
+    ids = [dict(record.headers)["ce_id"] for record in asyncio.run(stored(kafka, topic))]
+    assert (len(ids), len(set(ids))) == (10, 5)
+
+
+def test_lines_of_json_arrive_byte_for_byte_from_an_archive(
+    kafka: Cluster, topic: str, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    line = b'{ "orderId":"1",  "amount": 1.10, "name": "\xe2\x82\xac" }'
+    archive = tmp_path / "events.jsonl.xz"
+    archive.write_bytes(lzma.compress(line + b"\n"))
+    assert run(archive).exit_code == ExitStatus.OK
+    assert [record.value for record in asyncio.run(stored(kafka, topic))] == [line]
+
+
+def test_bad_input_publishes_nothing_of_any_file(
+    kafka: Cluster, topic: str, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(json.dumps({"orderId": "1"}) + "\n{\n")
+    assert run(EXAMPLE, bad).exit_code == ExitStatus.BAD_INPUT
+    assert asyncio.run(stored(kafka, topic)) == []
+    assert run(bad, "--skip-invalid").exit_code == ExitStatus.OK
+    assert [record.key for record in asyncio.run(stored(kafka, topic))] == [b"1"]
+
+
+def test_a_missing_topic_is_named_with_the_way_out_and_not_created(
+    kafka: Cluster, run: Callable[..., Result]
+) -> None:
+    for _ in range(2):  # asking must not create it either
+        result = run(EXAMPLE, "--topic", "no-such-topic")
+        assert result.exit_code == ExitStatus.CONFIGURATION
+        assert "there is no topic no-such-topic" in result.stderr
+        assert "paystream topics apply" in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_a_rate_is_kept(run: Callable[..., Result]) -> None:
+    result = run(EXAMPLE, "--limit", "31", "--rate", "30")
+    assert result.exit_code == ExitStatus.OK
+    seconds = float(result.stdout.split(" in ")[1].split(" s ")[0])
+    assert 1.0 <= seconds < 3.0
+
+
+async def test_an_event_that_the_topic_is_too_small_for_is_refused_with_a_count(kafka: Cluster) -> None:
+    topic = await make_topic(kafka, max_message_bytes="1024")
+    producer = make_producer(KafkaSettings(bootstrap_servers=kafka.bootstrap_servers))
+    await producer.start()
+    try:
+        publisher = Publisher(producer, topic, deadline=20)
+        with pytest.raises(SetupError, match=r"refused an event for publish-.*: \w+; 0 events are confirmed"):
+            await publisher.publish(read_files([EXAMPLE]).events[:1])
+    finally:
+        await close_hard(producer)
+
+
+@pytest.mark.parametrize("rate", [None, 5.0])
+async def test_a_broker_that_falls_silent_ends_the_publishing_with_a_count(rate: float | None) -> None:
+    async with Cluster() as cluster:
+        topic = await make_topic(cluster)
+        producer = make_producer(KafkaSettings(bootstrap_servers=cluster.bootstrap_servers))
+        await producer.start()
+        try:
+            events = read_files([EXAMPLE]).events
+            publisher = Publisher(producer, topic, deadline=1.0, rate=rate)
+            await publisher.publish(events[:3])
+            cluster.brokers[0].freeze()
+            started = time.monotonic()
+            with pytest.raises(BrokerDeadlineExceeded, match="3 events are confirmed, others may be stored"):
+                await publisher.publish(events[3:])
+            # At five events a second all of them would take half a minute.
+            assert time.monotonic() - started < 5
+        finally:
+            await close_hard(producer)
+            cluster.brokers[0].thaw()
+
+
+def test_ctrl_c_stops_at_once_and_says_how_far_it_came(kafka: Cluster, topic: str) -> None:
+    command = "from streams.commands.publish import publish; publish()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, "--topic", topic, "--rate", "2", str(EXAMPLE)],
+        env={**os.environ, "PAYSTREAM_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 20
+        while not asyncio.run(stored(kafka, topic)):
+            assert time.monotonic() < deadline
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=10)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert re.fullmatch(r"stopped: [0-9]+ of 137 events are confirmed\n", said)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import lzma
+from pathlib import Path
+
+import pytest
+
+from streams.failure.errors import InputError
+from streams.invoices.files import read_files
+from streams.invoices.reading import Reading
+
+GOOD = b'{"paymentId": "pay-1", "orderId": "1", "paidAt": "2010-12-01T08:26:00Z"}'
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "events.jsonl"
+
+
+def read(path: Path, *lines: bytes, skip_invalid: bool = False) -> Reading:
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    return read_files([path], skip_invalid=skip_invalid)
+
+
+def problem(path: Path, *lines: bytes) -> str:
+    with pytest.raises(InputError) as caught:
+        read(path, *lines)
+    return str(caught.value).replace(str(path), path.name)
+
+
+def test_a_line_is_published_byte_for_byte(path: Path) -> None:
+    odd = b'{ "orderId" : "\\u0031", "amount": 1.10, "note": "\xe2\x82\xac\\u20ac", "orderId": "2" }'
+    (event,) = read(path, odd).events
+    assert event.value == odd
+    assert event.key == b"2"  # as most readers do, of repeated names the last one counts
+
+
+def test_line_ends_and_empty_lines_are_no_part_of_an_event(path: Path) -> None:
+    assert [event.value for event in read(path, GOOD + b"\r", b"", b"  ", GOOD).events] == [GOOD, GOOD]
+
+
+def test_the_last_line_needs_no_line_break(path: Path) -> None:
+    path.write_bytes(GOOD)
+    assert len(read_files([path]).events) == 1
+
+
+def test_an_event_gets_the_headers_that_its_body_allows(path: Path) -> None:
+    whole, timeless, nameless = read(
+        path, GOOD, b'{"orderId": "1", "paymentId": "pay-1", "paidAt": "yesterday"}', b'{"orderId": "1"}'
+    ).events
+    assert dict(whole.headers)["ce_time"] == b"2010-12-01T08:26:00Z"
+    assert dict(whole.headers)["ce_id"] == b"pay-1"
+    assert set(dict(whole.headers)) - set(dict(timeless.headers)) == {"ce_time"}
+    assert nameless.headers == (("content-type", b"application/json"),)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"orderId": "1"', "events.jsonl:2: not JSON: Expecting ',' delimiter"),
+        (b"\xff", "events.jsonl:2: not UTF-8"),
+        (b"[1]", "events.jsonl:2: expected a JSON object"),
+        (b"null", "events.jsonl:2: expected a JSON object"),
+        (b"{}", "events.jsonl:2: column 'orderId': expected the order's id as text: it is the record's key"),
+        (b'{"orderId": 1}', "events.jsonl:2: column 'orderId': expected the order's id as text"),
+        (b'{"orderId": ""}', "events.jsonl:2: column 'orderId': expected the order's id as text"),
+        (b'{"orderId": "\\ud800"}', "events.jsonl:2: an id holds half of a surrogate pair"),
+        (b'{"orderId": "1", "n": ' + b"9" * 5000 + b"}", "events.jsonl:2: not JSON: too long a number"),
+        (b"[" * 100_000, "events.jsonl:2: not JSON: too long a number or too deeply nested"),
+        (b'{"orderId": "1", "x": "' + b"x" * 1_048_576 + b'"}', "events.jsonl:2: the event has 1,048,"),
+    ],
+)
+def test_a_line_that_cannot_be_published_is_named_with_its_reason(path: Path, line: bytes, reason: str) -> None:
+    assert problem(path, GOOD, line).startswith(reason)
+    reading = read(path, GOOD, line, GOOD, skip_invalid=True)
+    assert (len(reading.events), len(reading.left_out)) == (2, 1)
+
+
+def test_no_reason_quotes_the_event(path: Path) -> None:
+    assert "Jane" not in problem(path, b'{"orderId": 1, "name": "Jane"}')
+    assert "Jane" not in problem(path, b'{"name": "Jane" "orderId": 1}')
+
+
+def test_lines_before_the_end_of_a_cut_archive_are_good_and_its_end_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl.xz"
+    lines = b"".join(b'{"orderId": "%d", "x": "%d"}\n' % (n, n * n) for n in range(20_000))
+    archive = lzma.compress(lines)
+    path.write_bytes(archive[: len(archive) // 2])
+    with pytest.raises(InputError, match="the archive is cut off"):
+        read_files([path])
+    reading = read_files([path], skip_invalid=True)
+    assert 0 < len(reading.events) < 20_000
+    assert "the archive is cut off" in str(reading.left_out[-1])

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.delivery import Outbox, Output
+from streams.delivery.outbox import ENVELOPE_BYTES, Tally
+from streams.failure.errors import Stage, Unpublishable
+from streams.testing import record
+
+ORDER = record(b'{"id":7}', topic="orders", key=b"7", partition=3)
+
+
+@pytest.fixture
+def outbox() -> Outbox:
+    made = Outbox(ENVELOPE_BYTES + 100)
+    made.open(ORDER)
+    return made
+
+
+def test_an_output_keeps_the_partition_and_unless_told_otherwise_the_key_of_its_record(outbox: Outbox) -> None:
+    outbox.emit("mails", b"hello", headers=[("a", b"1")])
+    outbox.emit("stock", b"-1", key=b"85123A")
+    assert outbox.outputs == [
+        Output("mails", 3, b"7", b"hello", [("a", b"1")]),
+        Output("stock", 3, b"85123A", b"-1", ()),
+    ]
+
+
+def test_an_empty_key_is_a_key(outbox: Outbox) -> None:
+    outbox.emit("mails", b"hello", key=b"")
+    assert outbox.outputs[0].key == b""
+
+
+def test_a_tombstone_can_be_written(outbox: Outbox) -> None:
+    outbox.emit("mails", None)
+    assert outbox.outputs[0].value is None
+
+
+def test_the_largest_value_that_fits_is_taken(outbox: Outbox) -> None:
+    outbox.emit("mails", b"x" * 100)
+    assert len(outbox.outputs) == 1
+
+
+def test_a_value_no_broker_would_take_is_refused_with_the_setting_to_raise(outbox: Outbox) -> None:
+    with pytest.raises(Unpublishable) as caught:
+        outbox.emit("mails", b"x" * 101)
+    assert caught.value.stage is Stage.PUBLISH
+    assert "mails is 101 bytes, more than the 100 that fit" in str(caught.value)
+    assert "PAYSTREAM_TOPICS__MAX_MESSAGE_BYTES" in str(caught.value)
+    assert outbox.outputs == []
+
+
+def test_a_rollback_takes_back_what_was_emitted_since_the_savepoint_and_no_more(outbox: Outbox) -> None:
+    outbox.emit("mails", b"of the record before")
+    savepoint = outbox.open(ORDER)
+    outbox.emit("mails", b"one")
+    outbox.emit("stock", b"two")
+    outbox.rollback(savepoint)
+    assert [output.value for output in outbox.outputs] == [b"of the record before"]
+
+
+def test_emitting_outside_of_a_handler_is_refused(outbox: Outbox) -> None:
+    outbox.close()
+    with pytest.raises(RuntimeError, match="outside of a handler"):
+        outbox.emit("mails", b"too late")
+    with pytest.raises(RuntimeError, match="outside of a handler"):
+        Outbox(ENVELOPE_BYTES + 100).emit("mails", b"too early")
+
+
+@pytest.mark.parametrize("value", [b"\xff\x00", b"", None, b"x" * 5000])
+def test_a_dead_letter_is_the_very_bytes_of_its_record_whatever_their_size(value: bytes | None) -> None:
+    outbox = Outbox(ENVELOPE_BYTES + 100)
+    broken = record(value, key=b"\xfe", partition=2)
+    outbox.open(broken)
+    outbox.dead_letter("orders.DLT", [("x-error-stage", b"decode")])
+    (letter,) = outbox.outputs
+    assert letter == Output("orders.DLT", 2, b"\xfe", value, [("x-error-stage", b"decode")])
+    assert letter.value is value
+
+
+def test_what_was_drained_is_not_handed_over_again(outbox: Outbox) -> None:
+    outbox.emit("mails", b"one")
+    drained = outbox.drain()
+    outbox.emit("mails", b"two")
+    assert [output.value for output in drained] == [b"one"]
+    assert [output.value for output in outbox.drain()] == [b"two"]
+    assert outbox.drain() == []
+
+
+COUNTERS = st.dictionaries(st.sampled_from(["decode", "validate", "guest"]), st.integers(0, 99)).map(Counter)
+TALLIES = st.builds(Tally, processed=st.integers(0, 99), dead_letters=COUNTERS, skipped=COUNTERS)
+
+
+@given(TALLIES, TALLIES)
+def test_adding_tallies_adds_every_count(one: Tally, other: Tally) -> None:
+    total = Tally()
+    total.add(one)
+    total.add(other)
+    assert total.processed == one.processed + other.processed
+    assert total.dead_lettered == one.dead_lettered + other.dead_lettered
+    assert total.consumed == one.consumed + other.consumed
+    for reason in ("decode", "validate", "guest"):
+        assert total.dead_letters[reason] == one.dead_letters[reason] + other.dead_letters[reason]
+        assert total.skipped[reason] == one.skipped[reason] + other.skipped[reason]
+
+
+def test_a_tally_counts_each_record_once() -> None:
+    tally = Tally(5, Counter(decode=1, handle=2), Counter(guest=3))
+    assert (tally.dead_lettered, tally.consumed) == (3, 11)

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from models.analytics import SaleFact
+from models.inventory import StockMovement
+from models.money import rounded
+from models.notification import NotificationRequest
+from models.payment import PaymentCompleted
+from models.platform import PlatformOrder
+
+OUTPUTS: list[Any] = [PlatformOrder, NotificationRequest, StockMovement, SaleFact]
+
+HEART = {"sku": "85123A", "name": "WHITE HANGING HEART", "quantity": 6, "unitPrice": "2.55"}
+SHEET = {"sku": "PAPER", "name": "", "quantity": 5, "unitPrice": "0.001"}
+
+
+def payment(amount: str, *lines: dict[str, Any], **changes: Any) -> PaymentCompleted:
+    event = {
+        "paymentId": "pay-536365",
+        "orderId": "536365",
+        "customerId": "17850",
+        "method": "CARD",
+        "currency": "GBP",
+        "amount": amount,
+        "paidAt": "2010-12-01T09:26:00+01:00",
+        "country": "United Kingdom",
+        "lines": lines,
+    }
+    return PaymentCompleted.model_validate_json(json.dumps(event | changes))
+
+
+def test_the_platform_record_is_the_whole_order_with_its_sums() -> None:
+    assert json.loads(PlatformOrder.of(payment("15.31", HEART, SHEET)).to_json()) == {
+        "paymentId": "pay-536365",
+        "orderId": "536365",
+        "customerId": "17850",
+        "method": "CARD",
+        "currency": "GBP",
+        "amount": "15.31",
+        "paidAt": "2010-12-01T08:26:00Z",
+        "country": "United Kingdom",
+        "itemCount": 2,
+        "units": 11,
+        "lines": [
+            {**HEART, "total": "15.30"},
+            {**SHEET, "total": "0.005"},
+        ],
+    }
+
+
+def test_the_notification_names_customer_template_and_sum_but_no_language() -> None:
+    assert json.loads(NotificationRequest.of(payment("15.3", HEART)).to_json()) == {
+        "orderId": "536365",
+        "customerId": "17850",
+        "template": "payment-completed",
+        "currency": "GBP",
+        "amount": "15.30",
+        "paidAt": "2010-12-01T08:26:00Z",
+        "country": "United Kingdom",
+    }
+
+
+def test_a_guest_is_a_null_customer() -> None:
+    guest = payment("15.30", HEART, customerId=None)
+    assert json.loads(NotificationRequest.of(guest).to_json())["customerId"] is None
+    assert json.loads(PlatformOrder.of(guest).to_json())["customerId"] is None
+
+
+def test_the_stock_movement_has_one_entry_an_article() -> None:
+    movement = StockMovement.of(payment("20.41", HEART, SHEET, {**HEART, "quantity": 2, "unitPrice": "2.55"}))
+    assert json.loads(movement.to_json()) == {
+        "movementId": "pay-536365:inventory",
+        "orderId": "536365",
+        "occurredAt": "2010-12-01T08:26:00Z",
+        "lines": [{"sku": "85123A", "quantity": 8}, {"sku": "PAPER", "quantity": 5}],
+    }
+
+
+def test_the_sale_fact_adds_up_each_article_and_names_no_customer() -> None:
+    fact = SaleFact.of(payment("17.81", HEART, SHEET, {**HEART, "quantity": 1, "unitPrice": "2.5"}))
+    assert json.loads(fact.to_json()) == {
+        "orderId": "536365",
+        "paymentId": "pay-536365",
+        "paidAt": "2010-12-01T08:26:00Z",
+        "country": "United Kingdom",
+        "currency": "GBP",
+        "revenue": "17.81",
+        "units": 12,
+        "lines": [
+            {"sku": "85123A", "quantity": 7, "revenue": "17.80"},
+            {"sku": "PAPER", "quantity": 5, "revenue": "0.005"},
+        ],
+    }
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_the_same_payment_always_gives_the_same_bytes(output: Any) -> None:
+    one = payment("15.30", HEART)
+    other = payment("15.3", {**HEART, "unitPrice": "2.550"}, paidAt="2010-12-01T08:26:00.000Z")
+    assert output.of(one).to_json() == output.of(other).to_json()
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_every_output_keeps_its_own_contract(output: Any) -> None:
+    made = output.of(payment("15.31", HEART, SHEET))
+    assert TypeAdapter(output).validate_json(made.to_json()) == made
+
+
+lines = st.lists(
+    st.fixed_dictionaries(
+        {
+            "sku": st.sampled_from(["a", "b", "c"]),
+            "name": st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5),
+            "quantity": st.integers(1, 2**31 - 1),
+            "unitPrice": st.decimals(0, 1000, places=6).map(lambda price: format(price, "f")),
+        }
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(lines, st.sampled_from(["GBP", "KRW", "BHD", "CLF"]))
+def test_nothing_is_lost_between_a_payment_and_its_outputs(drawn: list[dict[str, Any]], currency: str) -> None:
+    exact = sum(Decimal(line["unitPrice"]) * line["quantity"] for line in drawn)
+    amount = rounded(Decimal(exact), currency)
+    if not amount:
+        return
+    paid = payment(str(amount), *drawn, currency=currency)
+    order, fact, movement = PlatformOrder.of(paid), SaleFact.of(paid), StockMovement.of(paid)
+    units = sum(line["quantity"] for line in drawn)
+    assert sum(line.total for line in order.lines) == exact == sum(line.revenue for line in fact.lines)
+    assert order.units == fact.units == units == sum(line.quantity for line in movement.lines)
+    assert order.amount == fact.revenue == amount
+    assert len({line.sku for line in movement.lines}) == len(movement.lines) == len(fact.lines)
+    assert b"E+" not in order.to_json() + fact.to_json()
