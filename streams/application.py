@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import traceback
 from collections.abc import Iterable
 from typing import Any, Final, cast
 
@@ -19,7 +18,7 @@ from streams.delivery.machinery import end_process
 from streams.delivery.meter import Meter
 from streams.delivery.source import Source
 from streams.failure.dead_letter import Limits
-from streams.failure.errors import AgentContractBroken, SetupError
+from streams.failure.errors import AgentContractBroken, MachineryFailure, SetupError
 from streams.failure.policy import FailurePolicy
 from streams.settings import PREFIX, Settings
 
@@ -103,13 +102,14 @@ class Application(faust.App):
 
     async def _on_agent_error(self, agent: AgentT[Any], exc: BaseException) -> None:
         """An agent's body raised. Faust would start it again with its batch forgotten: end instead."""
-        frames = "".join(traceback.format_tb(exc.__traceback__))
-        end_process(
-            AgentContractBroken(
-                f"agent {short_name(agent)} raised {type(exc).__qualname__}; its handler's failures are the "
-                f"policy's business, its body must not raise:\n{frames}"
-            )
+        if isinstance(exc, MachineryFailure):
+            end_process(exc)
+        broken = AgentContractBroken(
+            f"agent {short_name(agent)} raised {type(exc).__qualname__}: what its handler raises is the policy's "
+            "business, but its body must not raise"
         )
+        broken.__cause__ = exc
+        end_process(broken)
 
     def _create_directories(self) -> None:
         """Create none: without tables there is nothing to keep."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -19,7 +18,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError
 
-from streams.delivery.clients import client_options, connect
+from streams.delivery.clients import client_options, close_consumer, connect
 from streams.delivery.record import Record
 from streams.failure.errors import BrokerUnreachable, PaystreamError
 from streams.settings import KafkaSettings
@@ -29,18 +28,7 @@ from streams.settings import KafkaSettings
 _POLL_MS: Final = 50
 # As long as a connection may take at the start. Brokers that are there answer a fetch within milliseconds.
 _STALL_SECONDS: Final = 20.0
-
-
-@contextlib.contextmanager
-def silent_clients() -> Iterator[None]:
-    """Keep aiokafka from logging for as long as the block lasts: a command says in one line what failed."""
-    logger = logging.getLogger("aiokafka")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+_CLOSE_SECONDS: Final = 2.0
 
 
 async def partitions_of(kafka: KafkaSettings, topics: Iterable[str]) -> list[TopicPartition]:
@@ -166,7 +154,7 @@ async def open_reader(kafka: KafkaSettings, partitions: list[TopicPartition]) ->
             f"the brokers at {kafka.bootstrap_servers} have gone: {type(error).__name__}"
         ) from error
     finally:
-        await consumer.stop()
+        await close_consumer(consumer)
 
 
 async def read_dead_letters(kafka: KafkaSettings, topics: Iterable[str]) -> AsyncIterator[Record]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from typing import Any, Final
 
-from streams.failure.dead_letter import DeadLetterInfo, Hop, read_dead_letter
+from streams.failure.dead_letter_reading import DeadLetterInfo, Hop, read_dead_letter
 
 _QUOTING: Final = frozenset(
     {"message", "stacktrace", "key_exception_message", "key_exception_stacktrace"}

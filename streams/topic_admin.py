@@ -59,9 +59,7 @@ def differences(spec: TopicSpec, actual: ActualTopic) -> tuple[str, ...]:
     return tuple(found)
 
 
-async def apply_topics(
-    kafka: KafkaSettings, specs: Sequence[TopicSpec], *, create: bool = True
-) -> list[TopicReport]:
+async def apply_topics(kafka: KafkaSettings, specs: Sequence[TopicSpec], *, create: bool = True) -> list[TopicReport]:
     """Create what is missing (if `create`) and report on every topic. Existing topics are never changed.
 
     Raises:

@@ -55,6 +55,5 @@ def declared_topics(settings: Settings) -> tuple[TopicSpec, ...]:
         )
 
     return tuple(spec(name, settings.topics.retention) for name in EVENTS) + tuple(
-        spec(name, settings.topics.dead_letter_retention, DEAD_LETTER_ROOM)
-        for name in dead_letter_topics(settings)
+        spec(name, settings.topics.dead_letter_retention, DEAD_LETTER_ROOM) for name in dead_letter_topics(settings)
     )

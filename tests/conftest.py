@@ -18,6 +18,11 @@ DEADLINE = 60.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Whoever runs the tests may have settings of their own; the tests have the defaults. Here, because
+    # agent modules compose the application while tests are collected.
+    for name in [name for name in os.environ if name.upper().startswith(PREFIX)]:
+        del os.environ[name]
+    settings.cache_clear()
     config.addinivalue_line(
         "markers", f"deadline(seconds): how long a coroutine test may take, instead of {DEADLINE:g} s"
     )
@@ -48,14 +53,6 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
     asyncio.run(run())
     return True
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_settings_from_outside() -> None:
-    """Whoever runs the tests may have settings of their own; the tests have the defaults."""
-    for name in [name for name in os.environ if name.upper().startswith(PREFIX)]:
-        del os.environ[name]
-    settings.cache_clear()
 
 
 @pytest.fixture(scope="session")

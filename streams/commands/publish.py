@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streams.commands.command import asynchronous
-from streams.delivery.clients import close_hard, connect, make_producer
+from streams.delivery.clients import close_hard, connect, make_producer, silent_clients
 from streams.failure.errors import BrokerUnreachable, TopicMissing
 from streams.invoices.event import PaymentEvent
 from streams.invoices.files import read_files
@@ -32,9 +31,7 @@ _REPORT_SECONDS: Final = 5.0
 
 
 @click.command()
-@click.argument(
-    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(dir_okay=False, path_type=Path)
-)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--topic", default=PAYMENT_COMPLETED, show_default=True, help="Where to publish.")
 @click.option(
     "--rate", type=click.FloatRange(min=0, min_open=True), metavar="N",
@@ -86,7 +83,7 @@ async def publish(
 
 
 async def _publish(kafka: KafkaSettings, topic: str, events: list[PaymentEvent], rate: float | None) -> None:
-    with _silent_clients(), _progress(len(events)) as on_confirmed:
+    with silent_clients(), _progress(len(events)) as on_confirmed:
         await _check_topic(kafka, topic)
         producer = make_producer(kafka)
         publisher = Publisher(producer, topic, deadline=kafka.deadline, rate=rate, on_confirmed=on_confirmed)
@@ -116,18 +113,6 @@ async def _check_topic(kafka: KafkaSettings, topic: str) -> None:
         raise TopicMissing(
             f"there is no topic {topic} at {kafka.bootstrap_servers}: create it with 'paystream topics apply'"
         )
-
-
-@contextmanager
-def _silent_clients() -> Iterator[None]:
-    # A command ends with one clear line of its own; aiokafka would log several before it.
-    logger = logging.getLogger("aiokafka")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _show(events: list[PaymentEvent]) -> None:

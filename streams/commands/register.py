@@ -5,11 +5,15 @@ from __future__ import annotations
 import click
 from faust.cli.base import cli
 
+from streams.commands.dead_letters import dead_letters
+from streams.commands.demo import demo
+from streams.commands.publish import publish
+from streams.commands.sandbox import sandbox
 from streams.commands.topics import topics
 
 
 def register_commands() -> None:
     """Add our commands to ``faust -A streams.app`` (and so to ``paystream``)."""
-    commands: tuple[click.Command, ...] = (topics,)
+    commands: tuple[click.Command, ...] = (dead_letters, demo, publish, sandbox, topics)
     for command in commands:
         cli.add_command(command)

@@ -21,7 +21,7 @@ from async_timeout import timeout
 from streams.delivery.outbox import Outbox, Output, Skip, Tally
 from streams.delivery.record import Record
 from streams.failure.dead_letter import Failure, Limits, Origin, dead_letter_headers
-from streams.failure.errors import AgentContractBroken, HandlerTimeout
+from streams.failure.errors import AgentContractBroken, HandlerTimeout, MachineryFailure
 from streams.failure.policy import DeadLetter, FailurePolicy, Pause, Retry, decide
 
 Handler = Callable[[Record, Outbox], "Awaitable[None] | None"]
@@ -263,8 +263,11 @@ class Batch:
         The lane must not be given a CancelledError: it would take it for its own.
         """
         if self._released is not None and not self._released.done():
-            broken = AgentContractBroken(f"the agent left {self!r} unfinished: {type(error).__name__}")
-            broken.__cause__ = error
+            if isinstance(error, MachineryFailure):
+                broken: MachineryFailure = error
+            else:
+                broken = AgentContractBroken(f"the agent left {self!r} unfinished: {type(error).__name__}")
+                broken.__cause__ = error
             self._released.set_exception(broken)
             # Without this, a batch that was revoked meanwhile would warn that nobody looked.
             self._released.exception()

@@ -76,9 +76,7 @@ class BatchTopic(faust.Topic):
         dead_letters: see :func:`batches`.
     """
 
-    def __init__(
-        self, app: App, *, handoff: Handoff | None = None, dead_letters: bool = True, **kwargs: Any
-    ) -> None:
+    def __init__(self, app: App, *, handoff: Handoff | None = None, dead_letters: bool = True, **kwargs: Any) -> None:
         super().__init__(app, **kwargs)
         self.handoff = handoff or Handoff(flow_control=app.flow_control)
         self.dead_letters = dead_letters

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
+from collections.abc import Iterator
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -26,6 +28,18 @@ _CLOSE_SECONDS: Final = 1.0
 def quieten_clients() -> None:
     """Keep aiokafka's chatter out of the log; its debug records alone cost 13 % of the throughput."""
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
+
+
+@contextlib.contextmanager
+def silent_clients() -> Iterator[None]:
+    """Keep aiokafka from logging for as long as the block lasts: a command says in one line what failed."""
+    logger = logging.getLogger("aiokafka")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
@@ -94,6 +108,21 @@ async def close_hard(producer: AIOKafkaProducer) -> None:
     closing = asyncio.ensure_future(producer.client.close())
     await asyncio.wait({closing}, timeout=_CLOSE_SECONDS)
     closing.cancel()
+
+
+async def close_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Close a consumer whose brokers may have gone; never raises.
+
+    aiokafka's own ``stop`` then raises the ``CancelledError`` of a task of its own, which would take the place
+    of the error that is to be reported, and leaves its connections open.
+    """
+    stopping = asyncio.ensure_future(consumer.stop())
+    await asyncio.wait({stopping}, timeout=_CLOSE_SECONDS)
+    stopping.cancel()
+    if not stopping.done() or stopping.cancelled() or stopping.exception() is not None:
+        closing = asyncio.ensure_future(consumer._client.close())
+        await asyncio.wait({closing}, timeout=_CLOSE_SECONDS)
+        closing.cancel()
 
 
 async def connect(kafka: KafkaSettings, *, seconds: float = 10.0) -> AIOKafkaClient:

@@ -22,11 +22,13 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import murmur2
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.delivery.clients import close_hard, make_producer
 from streams.delivery.crash_points import crash_point
 from streams.delivery.outbox import Output
+from streams.failure.errors import AgentContractBroken
 from streams.settings import Guarantee, KafkaSettings
 
 # An abort waits for the leaders it wrote to, and they may be dead; the next owner's InitProducerId ends
@@ -83,13 +85,10 @@ class Finisher(abc.ABC):
         for (topic, partition), group in self._by_destination(outputs).items():
             builder = producer.create_batch()
             for output in group:
-                appended = builder.append(
-                    timestamp=None, key=output.key, value=output.value, headers=output.headers
-                )
-                if appended is None:  # full: send it and go on with another
+                if not _append(builder, output):  # full: send it and go on with another
                     deliveries.append(await producer.send_batch(builder, topic, partition=partition))
                     builder = producer.create_batch()
-                    builder.append(timestamp=None, key=output.key, value=output.value, headers=output.headers)
+                    _append(builder, output)
             deliveries.append(await producer.send_batch(builder, topic, partition=partition))
         for failure in await asyncio.gather(*deliveries, return_exceptions=True):
             if isinstance(failure, BaseException):
@@ -125,6 +124,22 @@ class Finisher(abc.ABC):
         for topic in {output.topic for output in outputs} | {self._source.topic}:
             if not self._partitions(topic):
                 await self._producer.client._wait_on_metadata(topic)
+
+
+def _append(builder: BatchBuilder, output: Output) -> bool:
+    """Add an output to a batch; False if the batch is full.
+
+    Raises:
+        AgentContractBroken: its key or a header is not of the types that Kafka has.
+    """
+    try:
+        appended = builder.append(timestamp=None, key=output.key, value=output.value, headers=output.headers)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise AgentContractBroken(
+            f"a handler emitted an output for {output.topic} whose key or headers cannot be written: keys are bytes, "
+            "headers pairs of text and bytes"
+        ) from error
+    return appended is not None
 
 
 class ExactlyOnce(Finisher):
@@ -211,8 +226,6 @@ def make_finisher(
     With transactions the producer's id names group, topic and partition: brokers fence by it, so two
     owners of a partition meet there, whatever process they live in.
     """
-    transactional_id = (
-        f"{group}-{source.topic}-{source.partition}" if guarantee is Guarantee.EXACTLY_ONCE else None
-    )
+    transactional_id = f"{group}-{source.topic}-{source.partition}" if guarantee is Guarantee.EXACTLY_ONCE else None
     producer = make_producer(kafka, transactional_id=transactional_id)
     return _FINISHERS[guarantee](producer, consumer, group, source)

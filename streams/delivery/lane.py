@@ -34,6 +34,7 @@ from streams.delivery.crash_points import crash_point
 from streams.delivery.guarantee import Finisher
 from streams.delivery.meter import Meter
 from streams.delivery.record import Record
+from streams.delivery.tolerant_records import read_tolerantly
 from streams.failure.errors import (
     BrokerDeadlineExceeded,
     CommitOutcomeUnknown,
@@ -234,9 +235,13 @@ class Lane:
     async def _fetch(self) -> Batch:
         self._enter(State.FETCHING)
         while True:
-            fetched = await self._consumer.getmany(
-                self.source, timeout_ms=int(_FETCH_SECONDS * 1000), max_records=self._limits.records
-            )
+            try:
+                fetched = await self._consumer.getmany(
+                    self.source, timeout_ms=int(_FETCH_SECONDS * 1000), max_records=self._limits.records
+                )
+            except UnicodeDecodeError as error:
+                read_tolerantly(self._consumer, self.source, self._next_offset, error)
+                continue
             messages = fetched.get(self.source)
             self._meter.alive(self.source, self._consumer.highwater(self.source))
             if messages:

@@ -90,16 +90,21 @@ class Outbox:
             headers: (name, bytes) pairs.
 
         Raises:
+            TypeError: the value is not bytes.
             Unpublishable: no broker would accept a value this large.
         """
         record = self._record
         if record is None:
             raise RuntimeError("emit() was called outside of a handler: outputs belong to the record in hand")
+        if value is not None and type(value) is not bytes:
+            raise TypeError(f"an output for {topic} is {type(value).__name__}; encode it to bytes")
         if value is not None and len(value) > self._limit:
             raise Unpublishable(
                 f"an output for {topic} is {len(value)} bytes, more than the {self._limit} that fit; "
                 "raise PAYSTREAM_TOPICS__MAX_MESSAGE_BYTES and apply it to the topic"
             )
+        if type(headers) is not list:
+            headers = list(headers)
         self._outputs.append(Output(topic, record.partition, record.key if key is None else key, value, headers))
 
     @property

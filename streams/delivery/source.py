@@ -13,7 +13,7 @@ from mode import Service
 
 from streams.delivery.batch import Rules
 from streams.delivery.channel import Handoff
-from streams.delivery.clients import connect, make_consumer
+from streams.delivery.clients import close_consumer, connect, make_consumer
 from streams.delivery.guarantee import make_finisher
 from streams.delivery.lane import Lane, LaneLimits
 from streams.delivery.machinery import end_process
@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 # A lane's commit (1 s), abort (2 s) and close (1 s) must fit into the rebalance after its grace.
 _LETTING_GO_SECONDS: Final = 4.0
-_LEAVE_SECONDS: Final = 3.0
 
 
 class Source(Service):
@@ -90,11 +89,7 @@ class Source(Service):
         self._handoff.unwatch()
         await self._stop_lanes(self._delivery.stop_timeout)
         if self._consumer is not None:
-            leaving = asyncio.ensure_future(self._consumer.stop())
-            await asyncio.wait({leaving}, timeout=_LEAVE_SECONDS)
-            if not leaving.done():
-                logger.warning("%s: no broker took our leave; the session time-out will", self.group)
-                leaving.cancel()
+            await close_consumer(self._consumer)
 
     def assign(self, assigned: Iterable[TopicPartition]) -> None:
         """Start a lane for each partition."""
@@ -131,9 +126,7 @@ class Source(Service):
     def _make_lane(self, consumer: AIOKafkaConsumer, source: TopicPartition) -> Lane:
         finisher = make_finisher(self._delivery.guarantee, self._kafka, consumer, self.group, source)
         limits = LaneLimits(records=self._delivery.max_batch_records, deadline=self._kafka.deadline)
-        return Lane(
-            source, consumer, self.group, finisher, self._handoff, self._rules, limits, self.meter, self._fail
-        )
+        return Lane(source, consumer, self.group, finisher, self._handoff, self._rules, limits, self.meter, self._fail)
 
     async def _check_topics(self) -> None:
         client = await connect(self._kafka)

@@ -158,11 +158,7 @@ def _stage(found: RecordError | ValidationError | None) -> Stage:
     if isinstance(found, RecordError):
         return found.stage
     if isinstance(found, ValidationError):
-        return (
-            Stage.DECODE
-            if any(each["type"] == "json_invalid" for each in _problems(found))
-            else Stage.VALIDATE
-        )
+        return Stage.DECODE if any(each["type"] == "json_invalid" for each in _problems(found)) else Stage.VALIDATE
     return Stage.HANDLE
 
 
@@ -187,9 +183,9 @@ def safe_reason(error: Exception) -> str:
     """
     for each in causes(error):
         if isinstance(each, ValidationError):
-            return _one_line(_validation_reason(each))
+            return one_line(_validation_reason(each))
         if isinstance(each, PaystreamError):
-            return _one_line(text_of(each)) or qualified_name(each)
+            return one_line(text_of(each)) or qualified_name(each)
     return qualified_name(error)
 
 
@@ -203,9 +199,7 @@ def text_of(error: Exception) -> str:
 
 def _validation_reason(error: ValidationError) -> str:
     problems = _problems(error)
-    named = [
-        ": ".join(filter(None, (field_path(each["loc"]), _message(each)))) for each in problems[:_PROBLEMS_NAMED]
-    ]
+    named = [": ".join(filter(None, (field_path(each["loc"]), _message(each)))) for each in problems[:_PROBLEMS_NAMED]]
     if len(problems) > _PROBLEMS_NAMED:
         named.append(f"and {len(problems) - _PROBLEMS_NAMED} more")
     return "; ".join(named)
@@ -258,5 +252,6 @@ def _leaves(value: object) -> set[str] | None:
     return None
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Put text on one line, without anything that a terminal or a log's reader could take for more than text."""
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())

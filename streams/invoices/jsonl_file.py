@@ -51,13 +51,9 @@ def _event(value: bytes, path: Path, line: int) -> PaymentEvent:
         raise InputError(path, "expected a JSON object", line=line)
     order_id = body.get("orderId")
     if not isinstance(order_id, str) or not order_id:
-        raise InputError(
-            path, "expected the order's id as text: it is the record's key", line=line, column="orderId"
-        )
+        raise InputError(path, "expected the order's id as text: it is the record's key", line=line, column="orderId")
     try:
-        event = payment_event(
-            value, order_id=order_id, payment_id=body.get("paymentId"), paid_at=body.get("paidAt")
-        )
+        event = payment_event(value, order_id=order_id, payment_id=body.get("paymentId"), paid_at=body.get("paidAt"))
     except UnicodeEncodeError:
         raise InputError(path, "an id holds half of a surrogate pair", line=line) from None
     check_size(event, path, line)

@@ -113,7 +113,4 @@ class Publisher:
         return BrokerDeadlineExceeded(f"the brokers do not confirm events for {self._topic}; {self._so_far()}")
 
     def _so_far(self) -> str:
-        return (
-            f"{self.confirmed} events are confirmed, others may be stored. "
-            "Publish again: a repeat has the same ids"
-        )
+        return f"{self.confirmed} events are confirmed, others may be stored. Publish again: a repeat has the same ids"

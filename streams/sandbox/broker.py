@@ -75,9 +75,7 @@ class Broker:
         runtime: how to start it.
     """
 
-    def __init__(
-        self, node_id: int, port: int, folder: Path, properties: Mapping[str, str], runtime: Runtime
-    ) -> None:
+    def __init__(self, node_id: int, port: int, folder: Path, properties: Mapping[str, str], runtime: Runtime) -> None:
         self.node_id = node_id
         self.port = port
         self.folder = folder
@@ -125,14 +123,8 @@ class Broker:
         finally:
             kill(process)
         if not ended or process.returncode != 0:
-            how = (
-                f"with status {process.returncode}"
-                if ended
-                else f"by not ending within {_FORMAT_TIMEOUT:.0f} s"
-            )
-            raise SandboxError(
-                f"formatting the storage of broker {self.node_id} failed {how}.{self.last_words()}"
-            )
+            how = f"with status {process.returncode}" if ended else f"by not ending within {_FORMAT_TIMEOUT:.0f} s"
+            raise SandboxError(f"formatting the storage of broker {self.node_id} failed {how}.{self.last_words()}")
 
     async def start(self) -> None:
         """Start its process, without waiting until it is ready; nothing happens if it is running.
@@ -148,9 +140,7 @@ class Broker:
         self._process = self._spawn("kafka.Kafka", [str(configuration)], self._runtime.flags)
         self._wanted = True
 
-    async def wait_until_ready(
-        self, deadline: float = START_TIMEOUT, nodes: Collection[int] | None = None
-    ) -> None:
+    async def wait_until_ready(self, deadline: float = START_TIMEOUT, nodes: Collection[int] | None = None) -> None:
         """Wait until it answers a client, and knows that these nodes are alive.
 
         Arguments:
@@ -205,9 +195,7 @@ class Broker:
         """Quote the end of what it has logged since its last start without the routine; say where all is."""
         lines = self._said().decode(errors="replace").splitlines()
         telling = [line for line in lines if not _ROUTINE.match(line)]
-        quote = "".join(
-            f"\n  {line[:_LAST_WORDS_COLUMNS]}" for line in (telling or lines)[-_LAST_WORDS_LINES:]
-        )
+        quote = "".join(f"\n  {line[:_LAST_WORDS_COLUMNS]}" for line in (telling or lines)[-_LAST_WORDS_LINES:])
         return (f" Its last words:{quote}" if quote else " It said nothing.") + f"\nIts whole log: {self.log}"
 
     def _live(self) -> subprocess.Popen[bytes]:

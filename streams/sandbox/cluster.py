@@ -182,9 +182,7 @@ class Cluster:
             self._lock = description.open("a+", encoding="utf-8")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SandboxError(
-                f"{self._data} is in use by another sandbox: stop it, or name another folder"
-            ) from None
+            raise SandboxError(f"{self._data} is in use by another sandbox: stop it, or name another folder") from None
         except OSError as error:
             raise SandboxError(f"cannot keep data in {self._data}: {error}") from error
         self._folder = self._data

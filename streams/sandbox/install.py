@@ -40,9 +40,7 @@ def cache_folder() -> Path:
     return base / "paystream" / f"kafka-{load_lock().kafka}"
 
 
-def install(
-    lock: Lock | None = None, folder: Path | None = None, repositories: Mapping[str, str] | None = None
-) -> str:
+def install(lock: Lock | None = None, folder: Path | None = None, repositories: Mapping[str, str] | None = None) -> str:
     """Return the class path, after downloading whatever of it is missing.
 
     Safe when several processes install at once: one downloads, the others wait for it.
@@ -108,9 +106,7 @@ def _download(jars: list[Jar], lock: Lock, folder: Path, repositories: Mapping[s
     for stale in folder.glob(_STAGING + "*"):  # of a process that was killed: we hold the lock
         shutil.rmtree(stale)
     size = sum(jar.size for jar in jars) / 1e6
-    _notice(
-        f"downloading Apache Kafka {lock.kafka} ({len(jars)} files, {size:.0f} MB) to {folder}, this once"
-    )
+    _notice(f"downloading Apache Kafka {lock.kafka} ({len(jars)} files, {size:.0f} MB) to {folder}, this once")
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=_STAGING, dir=folder) as staging, maven() as jgo:
         context = jgo.MavenContext(

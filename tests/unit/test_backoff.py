@@ -176,9 +176,7 @@ def test_a_pause_is_never_below_the_first_nor_above_the_longest(
 
 
 @given(exponential(st.floats(0, 3)), st.integers(1, 40), st.floats(0, 1, exclude_max=True))
-def test_a_pause_depends_on_nothing_but_its_arguments(
-    backoff: ExponentialBackOff, failures: int, drawn: float
-) -> None:
+def test_a_pause_depends_on_nothing_but_its_arguments(backoff: ExponentialBackOff, failures: int, drawn: float) -> None:
     first = backoff.delay(failures, lambda: drawn)
     backoff.delay(failures + 1, lambda: drawn)
     assert backoff.delay(failures, lambda: drawn) == first

@@ -122,9 +122,7 @@ async def test_iterating_subscribes_nothing_with_fausts_own_consumer(channel: Ba
 # -- the hand-off ------------------------------------------------------------------------------------
 
 
-async def test_an_agent_gets_the_batches_and_its_lanes_their_verdicts(
-    channel: BatchTopic, reports: Reports
-) -> None:
+async def test_an_agent_gets_the_batches_and_its_lanes_their_verdicts(channel: BatchTopic, reports: Reports) -> None:
     async with running(channel, diligent):
         verdicts = [hand_over(channel, partition) for partition in range(5)]
         assert await asyncio.wait_for(asyncio.gather(*verdicts), SOON) == [Done()] * 5

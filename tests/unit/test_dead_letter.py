@@ -11,16 +11,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from models.dead_letter import DeadLetterView
-from streams.failure.dead_letter import (
-    DeadLetterInfo,
-    Failure,
-    Hop,
-    Limits,
-    Origin,
-    dead_letter_headers,
-    dead_letter_view,
-    read_dead_letter,
-)
+from streams.dead_letter_view import dead_letter_view
+from streams.failure.dead_letter import Failure, Limits, Origin, dead_letter_headers
+from streams.failure.dead_letter_reading import DeadLetterInfo, Hop, read_dead_letter
 from streams.failure.errors import InvalidRecord, Stage, TransientError
 from streams.failure.fingerprint import fingerprint
 from streams.failure.policy import Disposition
@@ -363,9 +356,7 @@ def test_a_letter_of_springs_retry_topics_that_we_dead_letter_again_has_two_hops
         ("kafka_exception-fqcn", b"Wrapper"),
         ("kafka_exception-message", b"boom"),
     ]
-    info = read_dead_letter(
-        write(retried, KeyError(), Origin("orders-dlt", 0, 7, -1, "NoTimestampType", "repair"))
-    )
+    info = read_dead_letter(write(retried, KeyError(), Origin("orders-dlt", 0, 7, -1, "NoTimestampType", "repair")))
     assert info.origin == Hop("orders", offset=42, consumer_group="billing")
     assert info.last_hop == Hop("orders-dlt", 0, 7, -1, "NoTimestampType", "repair")
     # the newest family is told whole, without the older one's message in its gap
@@ -550,9 +541,7 @@ def test_a_time_that_is_none_is_named(raw: bytes) -> None:
 
 
 def test_all_that_is_unreadable_is_listed_once_and_in_order() -> None:
-    broken = [
-        (name, b"?") for name in ("x-attempts", "kafka_dlt-original-offset", "x-attempts", "x-replay-count")
-    ]
+    broken = [(name, b"?") for name in ("x-attempts", "kafka_dlt-original-offset", "x-attempts", "x-replay-count")]
     assert read_dead_letter(broken).unreadable == (
         "x-attempts",
         "kafka_dlt-original-offset",
@@ -563,10 +552,7 @@ def test_all_that_is_unreadable_is_listed_once_and_in_order() -> None:
 KNOWN = [
     *(name for name, _ in write([("x-replay-count", b""), ("x-replay-id", b"")])),
     *(name for headers, _ in DIALECTS for name, _ in headers),
-    *(
-        "kafka_" + name
-        for name in ("original-topic", "original-offset", "original-timestamp", "exception-fqcn")
-    ),
+    *("kafka_" + name for name in ("original-topic", "original-offset", "original-timestamp", "exception-fqcn")),
     *("retry_topic-" + name for name in ("attempts", "original-timestamp", "backoff-timestamp")),
     "kafka_dlt-key-exception-fqcn",
     "x-original-timestamp",
@@ -601,9 +587,7 @@ def test_a_record_with_any_headers_can_be_dead_lettered(headers: list[tuple[str,
 
 
 def test_the_view_shows_where_from_why_and_when() -> None:
-    headers = write(
-        write([("x-replay-count", b"1")]), origin=Origin("orders.DLT", 1, 2, -1, "CreateTime", "repair")
-    )
+    headers = write(write([("x-replay-count", b"1")]), origin=Origin("orders.DLT", 1, 2, -1, "CreateTime", "repair"))
     view = dead_letter_view("orders.DLT.DLT", 3, 9, b"536365", read_dead_letter(headers))
     assert json.loads(view.model_dump_json()) == {
         "topic": "orders.DLT.DLT",

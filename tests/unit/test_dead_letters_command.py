@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from click.testing import CliRunner, Result
 
-from streams.commands.dead_letters import Listing, dead_letters, view_of, why
+from streams.commands.dead_letters import Listing, dead_letters, why
 from streams.dead_letter_text import (
     bytes_as_text,
     header_texts,
@@ -15,6 +15,7 @@ from streams.dead_letter_text import (
     payload_as_text,
     printable,
 )
+from streams.dead_letter_view import view_of
 from streams.delivery.record import Headers, Record
 from streams.failure.errors import ExitStatus
 from streams.settings import settings
@@ -99,6 +100,14 @@ def test_letters_that_failed_alike_are_one_kind_though_their_reasons_name_differ
     (kind,) = listing.kinds.values()
     assert kind.count == 2
     assert kind.newest.offset == 1
+
+
+def test_the_example_of_a_kind_is_its_newest_letter_whichever_partition_is_read_first() -> None:
+    listing = Listing(limit=1)
+    listing.add(letter(0, at=20, partition=1))
+    listing.add(letter(1, at=10, partition=0))
+    (kind,) = listing.kinds.values()
+    assert (kind.count, kind.newest.partition) == (2, 1)
 
 
 def test_a_reason_filters_letters_and_counts_in_whatever_case() -> None:

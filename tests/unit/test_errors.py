@@ -23,9 +23,7 @@ from streams.failure.errors import (
     Unpublishable,
 )
 
-CLASSES = [
-    each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, PaystreamError)
-]
+CLASSES = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, PaystreamError)]
 
 
 def test_the_tree_drawn_in_the_docstring_is_the_tree_there_is() -> None:
@@ -80,15 +78,11 @@ def test_the_exit_statuses_are_those_of_sysexits(error: type[PaystreamError], st
 
 
 def test_machinery_and_records_are_never_confused() -> None:
-    assert not [
-        each for each in CLASSES if issubclass(each, MachineryFailure) and issubclass(each, RecordError)
-    ]
+    assert not [each for each in CLASSES if issubclass(each, MachineryFailure) and issubclass(each, RecordError)]
 
 
 def test_an_unavailable_dependency_is_named_with_what_was_seen() -> None:
-    assert (
-        str(DependencyUnavailable("smtp", "connection refused")) == "smtp is unavailable: connection refused"
-    )
+    assert str(DependencyUnavailable("smtp", "connection refused")) == "smtp is unavailable: connection refused"
     assert str(DependencyUnavailable("smtp")) == "smtp is unavailable"
     assert DependencyUnavailable("smtp").dependency == "smtp"
 

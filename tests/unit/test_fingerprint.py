@@ -57,9 +57,7 @@ def count(record):
 """
 
 
-def of(
-    source: str, function: str, record: object, stage: Stage = Stage.HANDLE, name: str = "shop.handlers"
-) -> str:
+def of(source: str, function: str, record: object, stage: Stage = Stage.HANDLE, name: str = "shop.handlers") -> str:
     return fingerprint(raised(getattr(module(source, name), function), record), stage)
 
 
@@ -96,10 +94,7 @@ def test_stage_class_and_place_each_matter() -> None:
 def test_frames_of_libraries_do_not_matter(name: str, file: str) -> None:
     library = module("def old(call, x): return call(x)\ndef new(call, x): return old(call, x)", name, file)
     handlers = module(HANDLERS)
-    assert (
-        len({fingerprint(raised(f, handlers.count, {}), Stage.HANDLE) for f in (library.old, library.new)})
-        == 1
-    )
+    assert len({fingerprint(raised(f, handlers.count, {}), Stage.HANDLE) for f in (library.old, library.new)}) == 1
 
 
 def test_our_own_packages_count_even_where_they_are_installed_as_a_library() -> None:
@@ -209,9 +204,7 @@ def test_members_of_a_group_come_before_its_cause() -> None:
     group.__cause__ = cause
     assert list(causes(group)) == [group, first, second, cause]
     assert root_cause(GROUP("tasks", [first])) is first
-    assert trace_text(group).endswith(
-        "builtins.ExceptionGroup\n  | builtins.KeyError\n  | builtins.ValueError\n"
-    )
+    assert trace_text(group).endswith("builtins.ExceptionGroup\n  | builtins.KeyError\n  | builtins.ValueError\n")
 
 
 # -- trace -------------------------------------------------------------------------------------------

@@ -31,9 +31,7 @@ JAVA_MURMUR2 = {
 
 
 @asynccontextmanager
-async def finisher(
-    counts: dict[str, int], guarantee: Guarantee = Guarantee.EXACTLY_ONCE
-) -> AsyncIterator[Finisher]:
+async def finisher(counts: dict[str, int], guarantee: Guarantee = Guarantee.EXACTLY_ONCE) -> AsyncIterator[Finisher]:
     """A finisher that has connected to nothing, and knows how many partitions each topic has."""
     consumer = make_consumer(KAFKA, "shop.orders", 1024)
     made = make_finisher(guarantee, KAFKA, consumer, "shop.orders", SOURCE)
@@ -79,9 +77,7 @@ def test_where_counts_agree_every_output_keeps_the_partition_of_its_record(keys:
 
 
 @pytest.mark.parametrize(("partition", "expected"), [(0, 0), (1, 1), (2, 0), (3, 1)])
-async def test_without_a_key_an_output_still_goes_to_a_partition_that_exists(
-    partition: int, expected: int
-) -> None:
+async def test_without_a_key_an_output_still_goes_to_a_partition_that_exists(partition: int, expected: int) -> None:
     async with finisher({"orders": 4, "mails": 2}) as made:
         assert list(made._by_destination([output("mails", None, partition)])) == [("mails", expected)]
 

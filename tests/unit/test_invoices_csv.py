@@ -219,9 +219,7 @@ def test_an_invoice_with_one_bad_line_is_left_out_whole_and_reported_once(path: 
 
 
 @pytest.mark.parametrize("line", [",A,B,1,2010-12-01 08:26:00,1,,X\n", "2\n", '2,"A\n'])
-def test_where_nobody_knows_whose_line_is_broken_no_invoice_of_the_file_is_published(
-    path: Path, line: str
-) -> None:
+def test_where_nobody_knows_whose_line_is_broken_no_invoice_of_the_file_is_published(path: Path, line: str) -> None:
     reading = read(path, HEADER + FIRST + line, skip_invalid=True)
     assert (len(reading.events), len(reading.left_out)) == (0, 1)
 

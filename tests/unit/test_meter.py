@@ -128,9 +128,7 @@ def test_a_partition_given_away_before_it_did_anything_is_no_error(meter: Meter)
     assert meter.last_alive == {}
 
 
-def test_records_in_hand_when_a_partition_is_given_away_are_active_no_longer(
-    meter: Meter, monitor: Monitor
-) -> None:
+def test_records_in_hand_when_a_partition_is_given_away_are_active_no_longer(meter: Meter, monitor: Monitor) -> None:
     meter.fetched(ONE, 10, 9)
     meter.fetched(OTHER, 5, 4)
     meter.committed(ONE, settled(Tally(4)), 0.01)

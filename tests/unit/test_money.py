@@ -150,9 +150,7 @@ def test_rounding_is_half_up_to_the_minor_unit(value: str, currency: str, expect
         ("1.505", "BHD", True),
     ],
 )
-def test_an_amount_with_more_digits_than_its_currency_is_not_payable(
-    value: str, currency: str, payable: bool
-) -> None:
+def test_an_amount_with_more_digits_than_its_currency_is_not_payable(value: str, currency: str, payable: bool) -> None:
     assert is_payable(Decimal(value), currency) is payable
 
 

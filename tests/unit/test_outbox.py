@@ -26,7 +26,7 @@ def test_an_output_keeps_the_partition_and_unless_told_otherwise_the_key_of_its_
     outbox.emit("stock", b"-1", key=b"85123A")
     assert outbox.outputs == [
         Output("mails", 3, b"7", b"hello", [("a", b"1")]),
-        Output("stock", 3, b"85123A", b"-1", ()),
+        Output("stock", 3, b"85123A", b"-1", []),
     ]
 
 

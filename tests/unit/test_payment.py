@@ -195,9 +195,7 @@ def test_no_message_quotes_what_may_be_personal() -> None:
 
 
 def test_only_the_first_problems_are_told_and_the_others_counted() -> None:
-    assert problem(b"{}") == (
-        "paymentId: Field required; orderId: Field required; method: Field required; and 5 more"
-    )
+    assert problem(b"{}") == ("paymentId: Field required; orderId: Field required; method: Field required; and 5 more")
 
 
 @pytest.mark.parametrize(

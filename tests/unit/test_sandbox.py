@@ -111,9 +111,7 @@ def test_what_is_missing_is_downloaded_once_and_said_on_standard_error(
     assert capsys.readouterr().err == ""
 
 
-def test_a_complete_cache_is_used_without_importing_the_downloader(
-    repository: Repository, tmp_path: Path
-) -> None:
+def test_a_complete_cache_is_used_without_importing_the_downloader(repository: Repository, tmp_path: Path) -> None:
     install(repository.lock, tmp_path / "cache", repository.named)
     script = (
         "import sys; from pathlib import Path\n"
@@ -159,9 +157,7 @@ def test_a_cache_folder_that_cannot_be_made_is_named_with_the_way_out(tmp_path: 
         install(lock, tmp_path / "file" / "cache")
 
 
-def test_two_processes_that_install_at_once_download_each_jar_once(
-    repository: Repository, tmp_path: Path
-) -> None:
+def test_two_processes_that_install_at_once_download_each_jar_once(repository: Repository, tmp_path: Path) -> None:
     script = (
         "from pathlib import Path; from streams.sandbox.install import install\n"
         "from streams.sandbox.lock import Jar, Lock\n"
@@ -224,9 +220,7 @@ def test_java_home_comes_before_the_path_and_one_too_old_is_passed_over(
     assert find_java() == on_path
 
 
-def test_without_a_java_of_ones_own_the_packaged_one_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_java_of_ones_own_the_packaged_one_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = _java(tmp_path / "broken")
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(broken.parent))
@@ -328,9 +322,7 @@ async def test_a_frozen_process_still_ends_in_order(tmp_path: Path) -> None:
 
 def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
     children: list[subprocess.Popen[bytes]] = []
-    thread = threading.Thread(
-        target=lambda: children.append(process.spawn(["/bin/sleep", "60"], tmp_path / "log", {}))
-    )
+    thread = threading.Thread(target=lambda: children.append(process.spawn(["/bin/sleep", "60"], tmp_path / "log", {})))
     thread.start()
     thread.join()
     with pytest.raises(subprocess.TimeoutExpired):
@@ -339,9 +331,7 @@ def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
 
 
 def test_a_child_whose_starter_died_before_it_was_tethered_ends_at_once() -> None:
-    done = subprocess.run(
-        [sys.executable, tether.__file__, "0", "/bin/echo", "alive"], capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, tether.__file__, "0", "/bin/echo", "alive"], capture_output=True, text=True)
     assert done.returncode != 0
     assert done.stdout == ""
 

@@ -158,9 +158,7 @@ def test_a_misspelt_variable_is_refused_by_name(refusal: _Refusal, variable: str
 
 
 @pytest.mark.parametrize("variable", ["PAYSTREAM_CRASH_AT", "PAYSTREAM_FAUST_DEBUG"])
-def test_the_variables_of_others_with_our_prefix_are_let_be(
-    monkeypatch: pytest.MonkeyPatch, variable: str
-) -> None:
+def test_the_variables_of_others_with_our_prefix_are_let_be(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv(variable, "after_send")
     assert load_settings() == Settings()
 

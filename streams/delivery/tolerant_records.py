@@ -1,0 +1,69 @@
+"""Reading records whose header names are not UTF-8.
+
+Kafka's protocol says that header names are UTF-8, but brokers do not check and C clients do not either.
+aiokafka's parser raises on such a name, from the call that fetches: no lane could ever get past it. So the
+first time it happens the process changes over to aiokafka's own Python parser, a little more forgiving
+and some ten times slower, until it is started again.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.consumer import fetcher
+from aiokafka.record.default_records import _DefaultRecordBatchPy
+from aiokafka.record.memory_records import _MemoryRecordsPy
+
+logger = logging.getLogger(__name__)
+
+
+class _Forgiving(bytearray):
+    """Bytes whose text is read with escapes, such as \\xff, where it is not UTF-8."""
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return _Forgiving(found) if isinstance(index, slice) else found
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return bytes(self).decode(encoding, "backslashreplace")
+
+
+class _ForgivingBatch(_DefaultRecordBatchPy):  # type: ignore[misc]
+    _buffer: bytearray
+
+    def __iter__(self) -> Any:
+        batch = super().__iter__()
+        self._buffer = _Forgiving(self._buffer)
+        return batch
+
+
+class _ForgivingRecords(_MemoryRecordsPy):  # type: ignore[misc]
+    def next_batch(self) -> Any:
+        batch_bytes = self._next_slice
+        batch = super().next_batch()
+        if batch is None or batch_bytes[self.MAGIC_OFFSET] < 2:  # formats before Kafka 0.11 have no headers
+            return batch
+        return _ForgivingBatch(batch_bytes)
+
+
+def read_tolerantly(
+    consumer: AIOKafkaConsumer, source: TopicPartition, next_offset: int, error: UnicodeDecodeError
+) -> None:
+    """Read on with the forgiving parser, from `next_offset`.
+
+    Raises:
+        UnicodeDecodeError: `error`, if that parser is in use already.
+    """
+    if fetcher.MemoryRecords is _ForgivingRecords:
+        raise error
+    logger.warning(
+        "%s-%d, at or after offset %d: a header's name is not UTF-8. It is read with escapes, "
+        "and all records of this process by a slower parser from now on.",
+        source.topic, source.partition, next_offset,
+    )  # fmt: skip
+    fetcher.MemoryRecords = _ForgivingRecords
+    # What was fetched is in the hands of the parser that raised, part of it read and lost.
+    consumer._fetcher._records.clear()
+    consumer.seek(source, next_offset)

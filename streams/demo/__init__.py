@@ -1,0 +1,1 @@
+"""``paystream demo``: a day of orders through a real Kafka and a real worker, every one accounted for."""

@@ -1,0 +1,69 @@
+"""Whether the numbers add up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+_NAMED: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What was sent and where it was found, by order id.
+
+    Attributes:
+        published: events sent to the pipeline, as the broker confirmed them.
+        consumed: records that the worker's group has committed.
+        outputs: by topic; the first is the platform's, by which the others are measured.
+        dead_letters: records in the dead-letter topic.
+    """
+
+    published: Counter[str]
+    consumed: int
+    outputs: Mapping[str, Counter[str]] = field(default_factory=dict)
+    dead_letters: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def platform(self) -> Counter[str]:
+        """Orders that became a platform record."""
+        return next(iter(self.outputs.values()), Counter())
+
+    def problems(self) -> tuple[str, ...]:
+        """Say in words what does not add up; nothing if all of this holds:
+
+        - consumed = published,
+        - consumed = platform records + dead letters,
+        - every order is either a platform record or a dead letter, as often as it was published,
+        - every other output topic has the same orders as the platform, as often.
+        """
+        found = []
+        published, kept = self.published.total(), self.dead_letters.total()
+        if self.consumed != published:
+            found.append(f"{published} orders were published, but {self.consumed} consumed")
+        if self.consumed != self.platform.total() + kept:
+            found.append(
+                f"{self.consumed} were consumed, but {self.platform.total()} platform records "
+                f"and {kept} dead letters make {self.platform.total() + kept}"
+            )
+        found += differences("platform and dead letters", self.published, self.platform + self.dead_letters)
+        for topic, orders in list(self.outputs.items())[1:]:
+            found += differences(topic, self.platform, orders)
+        return tuple(found)
+
+
+def differences(where: str, wanted: Counter[str], there: Counter[str]) -> list[str]:
+    """Name what is missing somewhere, and what is there too often."""
+    missing, surplus = wanted - there, there - wanted
+    return [
+        f"{where}: {orders.total()} {what} ({_some(orders)})"
+        for what, orders in (("missing", missing), ("too many", surplus))
+        if orders
+    ]
+
+
+def _some(orders: Iterable[str]) -> str:
+    named = sorted(orders)
+    return ", ".join(named[:_NAMED]) + (", …" if len(named) > _NAMED else "")

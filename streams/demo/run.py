@@ -1,0 +1,214 @@
+"""The demo from its beginning to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from aiokafka import TopicPartition
+
+from streams.dead_letter_reader import open_reader, partitions_of
+from streams.dead_letter_view import view_of
+from streams.delivery.clients import close_hard, make_producer, silent_clients
+from streams.demo.account import Account
+from streams.demo.screen import Result, Screen
+from streams.demo.surroundings import demo_settings, worker_environment
+from streams.demo.watching import Sightings, last_offsets, open_group, watch
+from streams.demo.worker import Worker
+from streams.failure.errors import InputError, PaystreamError
+from streams.invoices.event import PaymentEvent
+from streams.invoices.files import read_files
+from streams.invoices.publishing import Publisher
+from streams.sandbox import Cluster
+from streams.sandbox.lock import load_lock
+from streams.sandbox.process import free_ports
+from streams.settings import KafkaSettings, Settings
+from streams.topic_admin import apply_topics
+from streams.topics import EVENTS, PAYMENT_COMPLETED, dead_letter_topics, declared_topics
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+AGENT: Final = "payments"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What was asked for.
+
+    Attributes:
+        orders: file of invoices or events.
+        what: the file in a few words, for the first line.
+        brokers: how many.
+        keep: stay up afterwards until cancelled.
+        program: how the user calls ``paystream``.
+    """
+
+    orders: Path
+    what: str
+    brokers: int
+    keep: bool
+    program: str
+
+
+async def run(plan: Plan, screen: Screen) -> None:
+    """Run the demo; whatever happens, nothing that it started stays behind.
+
+    Cancelling it while it stays up is the way to end it, and no failure.
+
+    Raises:
+        PaystreamError: something ended or failed on the way, or the numbers do not add up.
+    """
+    events = read_files([plan.orders]).events
+    if not events:
+        raise InputError(plan.orders, "holds no payment events")
+    screen.begin(plan.what)
+    async with AsyncExitStack() as stack:
+        cluster = await _start_kafka(plan, screen, stack)
+        (web_port,) = free_ports(1)
+        world = (cluster.bootstrap_servers, plan.brokers, web_port)
+        settings = demo_settings(*world)
+        await _create_topics(settings, screen)
+        log = stack.enter_context(_temporary_log())
+        worker = await stack.enter_async_context(Worker(log, worker_environment(*world)))
+        working = _send_and_watch(screen, settings, worker, events)
+        with silent_clients():  # they log each retry, as of a topic that has no leader yet
+            result = await unless(working, cluster.wait_for_a_death(), worker.death())
+        screen.show(result)
+        if result.account.problems():
+            raise PaystreamError(f"the numbers do not add up; the worker's log is {log}")
+        if plan.keep:
+            screen.invite(result, settings, plan.program)
+            with contextlib.suppress(asyncio.CancelledError):
+                await unless(asyncio.Event().wait(), cluster.wait_for_a_death(), worker.death())
+            screen.end()
+
+
+async def _start_kafka(plan: Plan, screen: Screen, stack: AsyncExitStack) -> Cluster:
+    with screen.step("starting Apache Kafka") as step:
+        cluster = await stack.enter_async_context(Cluster(brokers=plan.brokers))
+        brokers = f"{plan.brokers} brokers" if plan.brokers > 1 else "1 broker"
+        step.done = f"Apache Kafka {load_lock().kafka} is up: {brokers}, {cluster.bootstrap_servers}"
+    return cluster
+
+
+async def _create_topics(settings: Settings, screen: Screen) -> None:
+    with screen.step("creating the topics") as step:
+        topics = declared_topics(settings)
+        await apply_topics(settings.kafka, topics)
+        step.done = f"{len(topics)} topics of {settings.topics.partitions} partitions are there"
+
+
+async def _send_and_watch(screen: Screen, settings: Settings, worker: Worker, events: list[PaymentEvent]) -> Result:
+    kafka = settings.kafka
+    (dead_letter_topic,) = dead_letter_topics(settings)
+    sightings = Sightings(dead_letter_topic)
+    ends: asyncio.Future[dict[TopicPartition, int]] = asyncio.get_running_loop().create_future()
+    async with AsyncExitStack() as stack:
+        with screen.step("starting a worker") as step:
+            partitions = await partitions_of(kafka, (*EVENTS, dead_letter_topic))
+            reader = await stack.enter_async_context(open_reader(kafka, partitions))
+            group = await stack.enter_async_context(open_group(kafka, f"{settings.app_id}.{AGENT}"))
+            await group.until_it_has_partitions()
+            step.done = f"a worker is ready (process {worker.pid}), log: {worker.log}"
+
+        async def send() -> tuple[float, dict[TopicPartition, int]]:
+            began = await _publish(screen, kafka, events)
+            with screen.step("processing") as step:
+                sightings.on_settled = lambda count: step.on_progress(f"processed {count} of {len(events)}")
+                sources = [each for each in partitions if each.topic == PAYMENT_COMPLETED]
+                committed = await group.until_it_has_consumed(await last_offsets(kafka, sources))
+                ends.set_result(await last_offsets(kafka, partitions))
+                await watching
+                step.done = f"all {sightings.settled()} processed and committed, and every topic read again"
+            return began, committed
+
+        watching = asyncio.ensure_future(watch(reader, sightings, ends))
+        (began, committed), _ = await together(send(), watching)
+    return _result(sightings, events, began, sightings.consumed(committed))
+
+
+async def _publish(screen: Screen, kafka: KafkaSettings, events: list[PaymentEvent]) -> float:
+    """Publish the events and return when the first was sent, by ``time.monotonic()``."""
+    producer = make_producer(kafka)
+    try:
+        await producer.start()
+        with screen.step("publishing") as step:
+            began = time.monotonic()
+            await Publisher(producer, PAYMENT_COMPLETED, deadline=kafka.deadline).publish(events)
+            step.done = f"{len(events)} paid orders published, each confirmed by the brokers"
+    except BaseException:
+        await close_hard(producer)  # flushing would wait for brokers that may have gone
+        raise
+    await producer.stop()
+    return began
+
+
+def _result(sightings: Sightings, events: list[PaymentEvent], began: float, consumed: int) -> Result:
+    outputs = [topic for topic in EVENTS if topic != PAYMENT_COMPLETED]
+    account = Account(
+        published=Counter(event.key.decode() for event in events),
+        consumed=consumed,
+        outputs={topic: sightings.seen(topic) for topic in outputs},
+        dead_letters=sightings.seen(sightings.dead_letter_topic),
+    )
+    return Result(
+        account,
+        sightings.dead_letter_topic,
+        [view_of(letter) for letter in sightings.letters],
+        first_seconds=(sightings.first_at or began) - began,
+        all_seconds=(sightings.last_at or began) - began,
+    )
+
+
+@contextmanager
+def _temporary_log() -> Iterator[Path]:
+    """Give a file that is removed afterwards, unless something went wrong that it may explain."""
+    folder = Path(tempfile.mkdtemp(prefix="paystream-demo-"))
+    failed = False
+    try:
+        yield folder / "worker.log"
+    except Exception:
+        failed = True
+        raise
+    finally:
+        if not failed:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+async def unless(work: Coroutine[Any, Any, T], *deaths: Coroutine[Any, Any, Exception]) -> T:
+    """Return what the work returns, unless one of the deaths is reported before: then raise that.
+
+    Everything that was started is over when this returns.
+    """
+    working = asyncio.ensure_future(work)
+    dying = [asyncio.ensure_future(death) for death in deaths]
+    try:
+        await asyncio.wait({working, *dying}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise next(death for death in dying if death.done()).result()
+    finally:
+        for task in (working, *dying):
+            task.cancel()
+        await asyncio.gather(working, *dying, return_exceptions=True)
+
+
+async def together(first: Coroutine[Any, Any, T], second: asyncio.Future[U]) -> tuple[T, U]:
+    """Return both results; when one fails, end the other too and raise the failure."""
+    tasks = (asyncio.ensure_future(first), second)
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,221 @@
+"""What the demo shows: one line for each step, then tables that add up. Fits 100 columns and 40 lines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from models.dead_letter import DeadLetterView
+from streams.dead_letter_text import printable
+from streams.demo.account import Account
+from streams.settings import PREFIX, Settings
+from streams.topics import (
+    ANALYTICS_SALES,
+    INVENTORY_MOVEMENTS,
+    NOTIFICATION_REQUESTS,
+    PAYMENT_COMPLETED,
+    PLATFORM_ORDERS,
+)
+
+WIDTH: Final = 100
+_PURPOSES: Final = {
+    PAYMENT_COMPLETED: "what the shop writes when an order is paid",
+    PLATFORM_ORDERS: "the order, for the data platform",
+    NOTIFICATION_REQUESTS: "whom to tell what",
+    INVENTORY_MOVEMENTS: "stock to move",
+    ANALYTICS_SALES: "one sale, as a fact",
+}
+_DEAD_LETTERS: Final = "what could not be processed, and why"
+# More would push the verdict off the screen; the rest is counted in one line.
+_REASONS: Final = 4
+_PROBLEMS: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the demo found.
+
+    Attributes:
+        account: the numbers.
+        dead_letter_topic: where the letters lie.
+        letters: all of them.
+        first_seconds: from sending the first order until a consumer saw the first result.
+        all_seconds: until it saw the last one.
+    """
+
+    account: Account
+    dead_letter_topic: str
+    letters: Sequence[DeadLetterView]
+    first_seconds: float
+    all_seconds: float
+
+
+def render(result: Result) -> RenderableType:
+    """Draw the final screen."""
+    account = result.account
+    parts: list[RenderableType] = [_topics(result)]
+    if result.letters:
+        parts.append(_reasons(result.letters))
+    problems = account.problems()
+    body = Text.assemble(*_equation(account), "\n", _timing(result), *[f"\n✗ {each}" for each in problems[:_PROBLEMS]])
+    if problems:
+        title = "[bold red]✗ The numbers do not add up[/]"
+        parts += ["", Panel(body, title=title, border_style="red")]
+    else:
+        title = "[bold green]✓ The numbers add up: no order lost, none doubled[/]"
+        parts += ["", Panel(body, title=title, border_style="green")]
+    return Group(*parts)
+
+
+def _equation(account: Account) -> Iterator[str | tuple[str, str]]:
+    yield (f"{account.consumed:,} consumed", "bold")
+    yield " = "
+    yield (f"{account.platform.total():,} platform records", "bold green")
+    yield " + "
+    yield (f"{account.dead_letters.total():,} dead letters", "bold yellow")
+    yield f", of {account.published.total():,} published"
+
+
+def _timing(result: Result) -> str:
+    count = result.account.published.total()
+    rate = f"{count / result.all_seconds:,.0f}" if result.all_seconds else "-"
+    return (
+        f"First result {result.first_seconds:.2f} s after the first order was sent, last one after "
+        f"{result.all_seconds:.2f} s: {rate} payments/s.\n"
+        f"{count:,} orders on a worker that has just started are no benchmark: 'make bench' is."
+    )
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=f"\n{title}", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
+        expand=True, show_edge=False, padding=(0, 1), pad_edge=True,
+    )  # fmt: skip
+
+
+def _topics(result: Result) -> Table:
+    account = result.account
+    table = _table("Where the orders are")
+    table.add_column("topic", style="cyan", no_wrap=True)
+    table.add_column("what for", style="dim", no_wrap=True, ratio=1)
+    for name in ("records", "missing", "too many"):
+        table.add_column(name, justify="right")
+
+    table.add_row(PAYMENT_COMPLETED, _PURPOSES[PAYMENT_COMPLETED], f"{account.published.total():,}")
+    rows = [(topic, _PURPOSES[topic], orders, account.dead_letters) for topic, orders in account.outputs.items()]
+    rows.append((result.dead_letter_topic, _DEAD_LETTERS, account.dead_letters, account.platform))
+    for topic, purpose, there, elsewhere in rows:
+        wanted = account.published - elsewhere
+        missing, surplus = (wanted - there).total(), (there - wanted).total()
+        table.add_row(topic, purpose, f"{there.total():,}", _alarming(missing), _alarming(surplus))
+    return table
+
+
+def _alarming(count: int) -> str:
+    return f"[bold red]{count:,}[/]" if count else "[green]0[/]"
+
+
+def _reasons(letters: Sequence[DeadLetterView]) -> Table:
+    table = _table("Why there are dead letters")
+    table.add_column("letters", justify="right")
+    table.add_column("stage", no_wrap=True)
+    table.add_column("reason", style="yellow", no_wrap=True, ratio=1)
+    table.add_column("for example", no_wrap=True)
+    kinds: dict[str, list[DeadLetterView]] = {}
+    for letter in letters:
+        kinds.setdefault(letter.fingerprint or letter.reason or "unknown", []).append(letter)
+    ranked = sorted(kinds.values(), key=len, reverse=True)
+    for kind in ranked[:_REASONS]:
+        one = kind[0]
+        reason = Text(printable(one.reason or one.exception_class or "unknown"))
+        order = Text(f"order {printable(one.order_id or 'without a key')}")
+        table.add_row(f"{len(kind):,}", one.stage or "-", reason, order)
+    if rest := ranked[_REASONS:]:
+        table.add_row(f"{sum(map(len, rest)):,}", "", f"for {len(rest)} other reasons", "")
+    return table
+
+
+class Screen:
+    """Tells what happens as it happens: with a spinner on a terminal, in plain lines elsewhere.
+
+    Arguments:
+        console: where to; one without a terminal is given the demo's width.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        if not self.console.is_terminal or self.console.width > WIDTH:
+            self.console.width = WIDTH
+
+    def begin(self, what: str) -> None:
+        """Say what this is and why it matters."""
+        self.console.print(
+            Panel(
+                Text.assemble(
+                    (what, "bold"),
+                    " through a real Apache Kafka and a real Faust worker, started for this alone. Each paid "
+                    "order must reach four systems exactly once, or be kept with the reason why not: a shop "
+                    "pays for every one that is lost or doubled. So in the end, all are counted.",
+                ),
+                title="[bold]paystream demo[/]",
+                border_style="cyan",
+            )
+        )
+
+    @contextmanager
+    def step(self, doing: str) -> Iterator[Step]:
+        """Show a step while it is being done, and how long it took."""
+        step = Step(doing)
+        began = time.monotonic()
+        if self.console.is_terminal:
+            with self.console.status(doing) as status:
+                step.on_progress = status.update
+                yield step
+        else:
+            yield step
+        took = f"{time.monotonic() - began:.1f} s"
+        line = Table.grid(expand=True, padding=(0, 1, 0, 0))
+        line.add_column(ratio=1)
+        line.add_column(justify="right", style="dim", no_wrap=True)
+        line.add_row(Text.assemble(("✓ ", "green"), step.done), took)
+        self.console.print(line)
+
+    def show(self, result: Result) -> None:
+        """Show the final screen."""
+        self.console.print(render(result))
+
+    def invite(self, result: Result, settings: Settings, program: str) -> None:
+        """Say what can be tried while everything is still up."""
+        servers = settings.kafka.bootstrap_servers
+        lines = [
+            f"[bold]Still up until Ctrl-C.[/] Live statistics: [cyan]http://127.0.0.1:{settings.web.port}/[/]",
+            "To look closer, in another terminal:",
+            f"  export {PREFIX}KAFKA__BOOTSTRAP_SERVERS={servers}",
+        ]
+        if result.letters:
+            one = result.letters[0]
+            lines.append(f"  {program} dead-letters show {one.topic} {one.partition} {one.offset}")
+        for line in lines:
+            self.console.print(line, soft_wrap=True)
+
+    def end(self) -> None:
+        """Say that everything is being stopped."""
+        with suppress(OSError):  # a terminal that was closed is one way of asking for the end
+            self.console.print("\nStopping the worker and Kafka …")
+
+
+class Step:
+    """One step; `done` is what is said of it at its end."""
+
+    def __init__(self, doing: str) -> None:
+        self.done = doing
+        self.on_progress: Callable[[str], None] = lambda text: None

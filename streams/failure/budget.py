@@ -1,0 +1,69 @@
+"""The dead-letter budget: how many records may fail before it is no longer the records' fault.
+
+After a bad deploy every record fails. Without a budget the whole topic would end in its dead-letter
+topic; with one the lane stops and asks. Two limits, each against its own kind of trouble: so many dead
+letters in a row (everything fails), and a share of the last records (most things fail).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetLimits:
+    """What a partition may spend.
+
+    Attributes:
+        consecutive: most dead letters in a row.
+        share: largest share of dead letters among the last `window` records, judged once there were so many.
+        window: how many records the share is judged by.
+    """
+
+    consecutive: int
+    share: float
+    window: int
+
+
+class DeadLetterBudget:
+    """Counts one partition's dead letters against its limits.
+
+    Arguments:
+        limits: what may be spent.
+    """
+
+    __slots__ = ("_consecutive", "_failed", "_limits", "_recent")
+
+    def __init__(self, limits: BudgetLimits) -> None:
+        self._limits = limits
+        self._recent: deque[bool] = deque(maxlen=limits.window)
+        self._failed = 0
+        self._consecutive = 0
+
+    def passed(self) -> None:
+        """A record was processed."""
+        self._consecutive = 0
+        self._push(False)
+
+    def spend(self) -> str | None:
+        """A record is about to be dead-lettered; return why it must not be, or None if it may."""
+        limits = self._limits
+        if self._consecutive >= limits.consecutive:
+            return f"{self._consecutive} records in a row were dead-lettered (the limit is {limits.consecutive})"
+        full = len(self._recent) == limits.window
+        if full and self._failed >= limits.share * limits.window:
+            return (
+                f"{self._failed} of the last {limits.window} records were dead-lettered "
+                f"(the limit is {limits.share:.0%})"
+            )
+        self._consecutive += 1
+        self._push(True)
+        return None
+
+    def _push(self, failed: bool) -> None:
+        recent = self._recent
+        if len(recent) == recent.maxlen:
+            self._failed -= recent[0]
+        recent.append(failed)
+        self._failed += failed

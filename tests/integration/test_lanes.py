@@ -1,0 +1,372 @@
+"""Lanes on a real broker: order, batches, outputs, and what happens to an owner that has been succeeded."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+import pytest
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.partitioner import DefaultPartitioner
+from support.agent import kafka_settings, lane_alone, running, unique
+from support.kafka import admin, committed, create_topic, end_offsets, produce, read_topic, wait_until_consumed
+from support.payments import Raw
+from support.waiting import eventually
+
+from streams.delivery import Outbox, Record, Skip
+from streams.delivery.clients import close_hard, make_producer
+from streams.delivery.lane import State
+from streams.failure.errors import CommitOutcomeUnknown, LaneFenced, PermanentError, TransientError
+from streams.sandbox import Cluster
+from streams.settings import FailureSettings, Guarantee
+
+_NEVER = FailureSettings(backoff="fixed", initial_interval=300, max_elapsed=900)
+
+
+def _numbered(count: int, partitions: int = 2) -> list[Raw]:
+    return [Raw(number % partitions, b"%d" % number, b"value %d" % number) for number in range(count)]
+
+
+async def _topics(kafka: Cluster, partitions: int = 2, outputs: int | None = None) -> tuple[str, str]:
+    """Create an input, its dead-letter topic and an output."""
+    servers, name = kafka.bootstrap_servers, unique("lanes")
+    await create_topic(servers, name + ".DLT", partitions, max_message_bytes="2097152")
+    return (
+        await create_topic(servers, name, partitions, max_message_bytes="2097152"),
+        await create_topic(servers, name + ".out", outputs or partitions, max_message_bytes="2097152"),
+    )
+
+
+def _keys(records: list[ConsumerRecord], partition: int) -> list[bytes]:
+    return [each.key for each in records if each.partition == partition]
+
+
+async def _committed(kafka: Cluster, group: str, topic: str) -> dict[int, int]:
+    async with admin(kafka.bootstrap_servers) as client:
+        return await committed(client, group, topic)
+
+
+# -- order and batches -------------------------------------------------------------------------------
+
+
+async def test_the_order_of_a_partition_holds_however_many_actors_there_are(kafka: Cluster) -> None:
+    source, out = await _topics(kafka)
+    sent = _numbered(2_000)
+    await produce(kafka.bootstrap_servers, source, sent)
+    busy: Counter[int] = Counter()
+
+    async def slowly(record: Record, outbox: Outbox) -> None:
+        assert not busy[record.partition], "two batches of one partition were handled at once"
+        busy[record.partition] += 1
+        if record.offset % 10 == 0:
+            await asyncio.sleep(0)
+        outbox.emit(out, record.value)
+        busy[record.partition] -= 1
+
+    async with running(kafka.bootstrap_servers, [source], slowly, actors=4, max_batch_records=20) as agent:
+        await agent.consumed()
+        assert max(len(batch) for batch in agent.batches) <= 20
+    done = await read_topic(kafka.bootstrap_servers, out)
+    for partition in range(2):
+        assert _keys(done, partition) == [each.key for each in sent if each.partition == partition]
+
+
+async def test_every_record_ends_in_exactly_one_way_and_the_counters_add_up(kafka: Cluster) -> None:
+    source, out = await _topics(kafka)
+    await produce(kafka.bootstrap_servers, source, _numbered(900))
+
+    def by_thirds(record: Record, outbox: Outbox) -> None:
+        outbox.emit(out, record.value)
+        match int(record.key or b"0") % 3:
+            case 1:
+                raise Skip("not ours")
+            case 2:
+                raise PermanentError("never")
+
+    async with running(kafka.bootstrap_servers, [source], by_thirds) as agent:
+        await agent.consumed()
+        tally = agent.source.meter.tally
+    assert (tally.processed, tally.dead_lettered, dict(tally.skipped)) == (300, 300, {"not ours": 300})
+    assert tally.consumed == 900
+    done, dead = [await read_topic(kafka.bootstrap_servers, each) for each in (out, source + ".DLT")]
+    assert {int(each.key) % 3 for each in done} == {0}
+    assert {int(each.key) % 3 for each in dead} == {2}
+    assert len(done) == len(dead) == 300
+
+
+async def test_a_failing_records_outputs_are_taken_back_and_its_batch_goes_on_from_there(kafka: Cluster) -> None:
+    source, out = await _topics(kafka, 1)
+    await produce(kafka.bootstrap_servers, source, _numbered(10, 1))
+    calls: Counter[bytes] = Counter()
+
+    def twice(record: Record, outbox: Outbox) -> None:
+        outbox.emit(out, record.value)
+        calls[record.key or b""] += 1
+        if record.key == b"5" and calls[b"5"] < 3:
+            raise TransientError("not yet")
+
+    async with running(kafka.bootstrap_servers, [source], twice) as agent:
+        await agent.consumed()
+    assert calls == {b"%d" % number: 3 if number == 5 else 1 for number in range(10)}
+    assert _keys(await read_topic(kafka.bootstrap_servers, out), 0) == [b"%d" % number for number in range(10)]
+
+
+# -- outputs -----------------------------------------------------------------------------------------
+
+
+async def test_outputs_without_headers_or_with_any_sequence_of_them_are_written(kafka: Cluster) -> None:
+    source, out = await _topics(kafka, 1)
+    await produce(kafka.bootstrap_servers, source, _numbered(1, 1))
+
+    def three(record: Record, outbox: Outbox) -> None:
+        outbox.emit(out, b"none")
+        outbox.emit(out, b"a tuple", headers=(("name", b"value"),))
+        outbox.emit(out, None, key=b"a tombstone", headers=[("name", b"value")])
+
+    async with running(kafka.bootstrap_servers, [source], three) as agent:
+        await agent.consumed()
+    found = await read_topic(kafka.bootstrap_servers, out)
+    assert [(each.key, each.value, list(each.headers)) for each in found] == [
+        (b"0", b"none", []),
+        (b"0", b"a tuple", [("name", b"value")]),
+        (b"a tombstone", None, [("name", b"value")]),
+    ]
+
+
+async def test_where_partition_counts_differ_the_key_decides_as_in_java(kafka: Cluster) -> None:
+    source, out = await _topics(kafka, 2, outputs=5)
+    await produce(kafka.bootstrap_servers, source, _numbered(200))
+
+    def copy(record: Record, outbox: Outbox) -> None:
+        outbox.emit(out, record.value)
+
+    async with running(kafka.bootstrap_servers, [source], copy) as agent:
+        await agent.consumed()
+    java = DefaultPartitioner()
+    found = await read_topic(kafka.bootstrap_servers, out)
+    assert len(found) == 200
+    assert all(each.partition == java(each.key, list(range(5)), list(range(5))) for each in found)
+
+
+async def test_outputs_larger_than_one_producer_batch_are_written_in_order(kafka: Cluster) -> None:
+    source, out = await _topics(kafka, 1)
+    await produce(kafka.bootstrap_servers, source, _numbered(40, 1))
+
+    def enlarge(record: Record, outbox: Outbox) -> None:
+        outbox.emit(out, b"x" * 300_000)  # twelve megabytes in one transaction
+
+    async with running(kafka.bootstrap_servers, [source], enlarge) as agent:
+        await agent.consumed()
+        assert len(agent.batches) == 1
+    assert _keys(await read_topic(kafka.bootstrap_servers, out), 0) == [b"%d" % number for number in range(40)]
+
+
+async def test_an_output_that_no_broker_would_take_is_a_dead_letter_of_its_record(kafka: Cluster) -> None:
+    source, out = await _topics(kafka, 1)
+    await produce(kafka.bootstrap_servers, source, _numbered(2, 1))
+
+    def enlarge(record: Record, outbox: Outbox) -> None:
+        outbox.emit(out, b"x" * (3_000_000 if record.key == b"0" else 3))
+
+    async with running(kafka.bootstrap_servers, [source], enlarge) as agent:
+        await agent.consumed()
+    (letter,) = await read_topic(kafka.bootstrap_servers, source + ".DLT")
+    assert letter.key == b"0"
+    assert dict(letter.headers)["x-error-stage"] == b"publish"
+    assert _keys(await read_topic(kafka.bootstrap_servers, out), 0) == [b"1"]
+
+
+@pytest.mark.parametrize("guarantee", list(Guarantee))
+async def test_an_output_topic_that_does_not_exist_ends_the_worker_and_is_named(
+    kafka: Cluster, guarantee: Guarantee
+) -> None:
+    source, _ = await _topics(kafka, 1)
+    missing = unique("missing")
+    await produce(kafka.bootstrap_servers, source, _numbered(1, 1))
+
+    def misdirect(record: Record, outbox: Outbox) -> None:
+        outbox.emit(missing, b"value")
+
+    settings = kafka_settings(kafka.bootstrap_servers, deadline=3)
+    async with running(kafka.bootstrap_servers, [source], misdirect, guarantee=guarantee, kafka=settings) as agent:
+        await eventually(lambda: agent.failures, "the failure", seconds=20)
+        (failure,) = agent.failures
+        if guarantee is not Guarantee.AT_MOST_ONCE:
+            assert await _committed(kafka, agent.source.group, source) == {}
+    assert missing in str(failure), f"whoever reads {str(failure)!r} at night has to know which topic"
+    assert not isinstance(failure, CommitOutcomeUnknown)
+
+
+# -- where a lane starts -----------------------------------------------------------------------------
+
+
+async def test_a_lane_goes_on_where_its_predecessor_committed(kafka: Cluster) -> None:
+    source, out = await _topics(kafka)
+    group = unique("group")
+
+    def copy(record: Record, outbox: Outbox) -> None:
+        outbox.emit(out, record.value)
+
+    for start in (0, 100, 200):
+        await produce(kafka.bootstrap_servers, source, _numbered(300)[start : start + 100])
+        async with running(kafka.bootstrap_servers, [source], copy, group=group) as agent:
+            await agent.consumed()
+            assert agent.source.meter.tally.consumed == 100
+    assert len(await read_topic(kafka.bootstrap_servers, out)) == 300
+
+
+async def test_an_offset_outside_of_the_log_is_reported_and_the_lane_starts_at_the_beginning(
+    kafka: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, out = await _topics(kafka, 1)
+    group = unique("group")
+    await produce(kafka.bootstrap_servers, source, _numbered(5, 1))
+    await _commit(kafka, group, TopicPartition(source, 0), 1_000)
+
+    def copy(record: Record, outbox: Outbox) -> None:
+        outbox.emit(out, record.value)
+
+    async with running(kafka.bootstrap_servers, [source], copy, group=group):
+
+        async def again() -> bool:
+            return await _committed(kafka, group, source) == {0: 5}
+
+        await eventually(again, "the topic to be read from its beginning")
+    assert "the committed offset 1000 is outside of the log, which holds 0 to 5" in caplog.text
+    assert len(await read_topic(kafka.bootstrap_servers, out)) == 5
+
+
+async def _commit(kafka: Cluster, group: str, partition: TopicPartition, offset: int) -> None:
+    client = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, group_id=group, enable_auto_commit=False)
+    await client.start()
+    try:
+        client.assign([partition])
+        await client.commit({partition: offset})
+    finally:
+        await client.stop()
+
+
+# -- owners that have been succeeded -----------------------------------------------------------------
+
+
+async def test_an_owner_that_was_succeeded_commits_nothing_of_what_it_had_in_hand(kafka: Cluster) -> None:
+    source, out = await _topics(kafka, 1)
+    group, partition = unique("group"), TopicPartition(source, 0)
+    await produce(kafka.bootstrap_servers, source, _numbered(10, 1))
+    held, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(record: Record, outbox: Outbox) -> None:
+        held.set()
+        await go_on.wait()
+        outbox.emit(out, b"old owner")
+
+    def quick(record: Record, outbox: Outbox) -> None:
+        outbox.emit(out, b"new owner")
+
+    async with lane_alone(kafka.bootstrap_servers, partition, slow, group=group) as old:
+        await held.wait()
+        async with lane_alone(kafka.bootstrap_servers, partition, quick, group=group):
+            await wait_until_consumed(kafka.bootstrap_servers, group, source)
+            go_on.set()
+            await eventually(lambda: old.failures, "the old owner to find out")
+    (failure,) = old.failures
+    assert isinstance(failure, LaneFenced)
+    assert f"{source}-0" in str(failure)
+    assert [each.value for each in await read_topic(kafka.bootstrap_servers, out)] == [b"new owner"] * 10
+    assert await _committed(kafka, group, source) == {0: 10}
+
+
+async def test_a_successor_settles_the_transaction_that_a_dead_owner_left_open(kafka: Cluster) -> None:
+    source, out = await _topics(kafka, 1)
+    group, partition = unique("group"), TopicPartition(source, 0)
+    await produce(kafka.bootstrap_servers, source, _numbered(10, 1))
+    # The dead owner: it wrote, and died before it could commit or abort.
+    dead = make_producer(kafka_settings(kafka.bootstrap_servers), transactional_id=f"{group}-{source}-0")
+    await dead.start()
+    await dead.begin_transaction()
+    await dead.send_and_wait(out, b"never to be seen", partition=0)
+    await close_hard(dead)
+    assert await end_offsets(kafka.bootstrap_servers, out, "read_committed") == {0: 0}
+
+    def copy(record: Record, outbox: Outbox) -> None:
+        outbox.emit(out, record.value)
+
+    async with lane_alone(kafka.bootstrap_servers, partition, copy, group=group):
+        await wait_until_consumed(kafka.bootstrap_servers, group, source)
+    # Long before the broker itself would have aborted it, and so have let readers go on.
+    assert _keys(await read_topic(kafka.bootstrap_servers, out, seconds=5), 0) == [
+        b"%d" % each for each in range(10)
+    ]
+
+
+# -- stopping ----------------------------------------------------------------------------------------
+
+
+async def test_a_lane_that_is_stopped_while_it_backs_off_is_dead_at_once(kafka: Cluster) -> None:
+    source, _ = await _topics(kafka, 1)
+    group, partition = unique("group"), TopicPartition(source, 0)
+    await produce(kafka.bootstrap_servers, source, _numbered(10, 1))
+
+    def fail_on_5(record: Record, outbox: Outbox) -> None:
+        if record.key == b"5":
+            raise TransientError("not now")
+
+    async with lane_alone(kafka.bootstrap_servers, partition, fail_on_5, group=group, failure=_NEVER) as alone:
+        await eventually(lambda: alone.lane.state is State.WAITING, "the back-off")
+        started = time.monotonic()
+        await alone.lane.stop(grace=60)
+        assert time.monotonic() - started < 5
+        assert alone.lane.state is State.STOPPED
+        assert not alone.failures
+    assert await _committed(kafka, group, source) == {0: 5}
+
+
+async def test_a_lane_that_is_stopped_finishes_the_batch_in_hand_if_its_grace_allows(kafka: Cluster) -> None:
+    source, out = await _topics(kafka, 1)
+    group, partition = unique("group"), TopicPartition(source, 0)
+    await produce(kafka.bootstrap_servers, source, _numbered(10, 1))
+    held, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(record: Record, outbox: Outbox) -> None:
+        held.set()
+        await go_on.wait()
+        outbox.emit(out, record.value)
+
+    async with lane_alone(kafka.bootstrap_servers, partition, slow, group=group) as alone:
+        await held.wait()
+        stopping = asyncio.create_task(alone.lane.stop(grace=30))
+        await asyncio.wait({stopping}, timeout=0.2)
+        assert not stopping.done()
+        go_on.set()
+        await stopping
+    assert await _committed(kafka, group, source) == {0: 10}
+    assert len(await read_topic(kafka.bootstrap_servers, out)) == 10
+
+
+async def test_a_lane_that_is_stopped_drops_a_batch_that_takes_too_long_and_its_actor_passes_it_over(
+    kafka: Cluster,
+) -> None:
+    source, out = await _topics(kafka, 1)
+    group, partition = unique("group"), TopicPartition(source, 0)
+    await produce(kafka.bootstrap_servers, source, _numbered(10, 1))
+    held, go_on, finished = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    seen: list[bytes | None] = []
+
+    async def hangs(record: Record, outbox: Outbox) -> None:
+        seen.append(record.key)
+        held.set()
+        await go_on.wait()
+        outbox.emit(out, record.value)
+        finished.set()
+
+    async with lane_alone(kafka.bootstrap_servers, partition, hangs, group=group) as alone:
+        await held.wait()
+        await alone.lane.stop(grace=0.1)
+        assert alone.lane.state is State.STOPPED
+        assert not alone.failures
+        go_on.set()
+        await finished.wait()
+    assert seen == [b"0"], "nothing more of a partition that is somebody else's now"
+    assert await _committed(kafka, group, source) == {}
+    assert await end_offsets(kafka.bootstrap_servers, out) == {0: 0}

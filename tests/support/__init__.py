@@ -1,0 +1,1 @@
+"""What the tests with a real Kafka share: payments in bulk, whole topics, workers and deadlines."""

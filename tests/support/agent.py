@@ -1,0 +1,191 @@
+"""An agent without Faust's worker: a real source and its lanes, and plain tasks that apply a handler."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiokafka import TopicPartition
+from faust.sensors import Monitor
+from mode.utils.queues import FlowControlEvent
+
+from streams.delivery import Handler
+from streams.delivery.batch import Batch, Rules
+from streams.delivery.channel import Handoff
+from streams.delivery.clients import make_consumer
+from streams.delivery.guarantee import make_finisher
+from streams.delivery.lane import Lane, LaneLimits
+from streams.delivery.meter import Meter
+from streams.delivery.source import Source
+from streams.failure.dead_letter import Limits
+from streams.failure.errors import PaystreamError
+from streams.failure.policy import FailurePolicy
+from streams.settings import DeliverySettings, FailureSettings, Guarantee, KafkaSettings, TopicSettings
+from support.kafka import wait_until_consumed
+
+_AT_ONCE = FailureSettings(backoff="fixed", initial_interval=0.02, max_retries=2, pause_interval=0.02)
+
+
+def unique(name: str) -> str:
+    """Return a name that no other test has."""
+    return f"{name}-{uuid.uuid4().hex[:8]}"
+
+
+def kafka_settings(servers: str, **changes: object) -> KafkaSettings:
+    """Return settings for the embedded broker, with its shortest session."""
+    return KafkaSettings.model_validate({"bootstrap_servers": servers, "session_timeout": 6, **changes})
+
+
+@dataclass(slots=True)
+class Running:
+    """A source that runs, and what became of it.
+
+    Attributes:
+        source: it.
+        failures: what would have ended the process.
+        batches: what the actors have been handed, in order; a batch that is tried again is there again.
+    """
+
+    source: Source
+    servers: str
+    topics: Sequence[str]
+    failures: list[PaystreamError] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
+
+    async def consumed(self) -> None:
+        """Wait until everything that its topics hold has been committed; nothing must fail meanwhile."""
+        waiting = [
+            asyncio.ensure_future(wait_until_consumed(self.servers, self.source.group, topic))
+            for topic in self.topics
+        ]
+        try:
+            while not all(each.done() for each in waiting) and not self.failures:
+                await asyncio.wait(waiting, timeout=0.05)
+            assert not self.failures, self.failures
+            await asyncio.gather(*waiting)
+        finally:
+            for each in waiting:
+                each.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+
+@asynccontextmanager
+async def running(
+    servers: str,
+    topics: Sequence[str],
+    handler: Handler,
+    *,
+    group: str | None = None,
+    actors: int = 1,
+    guarantee: Guarantee = Guarantee.EXACTLY_ONCE,
+    max_batch_records: int = 2_000,
+    stop_timeout: float = 5.0,
+    failure: FailureSettings = _AT_ONCE,
+    kafka: KafkaSettings | None = None,
+    dead_letters: bool = True,
+    fail: Callable[[PaystreamError], None] | None = None,
+) -> AsyncIterator[Running]:
+    """Run a source and its actors for as long as the block lasts."""
+    group = group or unique("group")
+    rules = rules_for(group, failure, dead_letters=dead_letters)
+    delivery = DeliverySettings(
+        guarantee=guarantee, max_batch_records=max_batch_records, stop_timeout=stop_timeout
+    )
+    handoff = Handoff(flow_control=FlowControlEvent(initially_suspended=False))
+    failures: list[PaystreamError] = []
+    source = Source(
+        topics, group, handoff, rules, Meter(Monitor(), "agent"), kafka or kafka_settings(servers), delivery,
+        fail=fail or failures.append,
+    )  # fmt: skip
+    state = Running(source, servers, topics, failures)
+
+    async def act() -> None:
+        while True:
+            batch = await handoff.get()
+            state.batches.append(batch)
+            await batch.handle(handler)
+
+    tasks = [asyncio.create_task(act()) for _ in range(actors)]
+    try:
+        await source.start()
+        yield state
+    finally:
+        await source.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@dataclass(slots=True)
+class Alone:
+    """One lane and its actor, without a group around them.
+
+    Attributes:
+        lane: it.
+        failures: what would have ended the process.
+    """
+
+    lane: Lane
+    failures: list[PaystreamError]
+
+
+@asynccontextmanager
+async def lane_alone(
+    servers: str,
+    source: TopicPartition,
+    handler: Handler,
+    *,
+    group: str,
+    guarantee: Guarantee = Guarantee.EXACTLY_ONCE,
+    failure: FailureSettings = _AT_ONCE,
+) -> AsyncIterator[Alone]:
+    """Run a lane of a partition that no coordinator assigns.
+
+    Two lanes of one partition are two owners who know nothing of each other, as a zombie and its successor are.
+    """
+    kafka = kafka_settings(servers)
+    consumer = make_consumer(kafka, group, 4_194_304)
+    await consumer.start()
+    consumer.assign([source])
+    consumer.pause(source)
+    handoff = Handoff(flow_control=FlowControlEvent(initially_suspended=False))
+    failures: list[PaystreamError] = []
+    lane = Lane(
+        source,
+        consumer,
+        group,
+        make_finisher(guarantee, kafka, consumer, group, source),
+        handoff,
+        rules_for(group, failure),
+        LaneLimits(records=2_000, deadline=kafka.deadline),
+        Meter(Monitor(), "agent"),
+        failures.append,
+    )
+
+    async def act() -> None:
+        while True:
+            await (await handoff.get()).handle(handler)
+
+    actor = asyncio.create_task(act())
+    lane.start()
+    try:
+        yield Alone(lane, failures)
+    finally:
+        await lane.stop(grace=0)
+        actor.cancel()
+        await asyncio.gather(actor, return_exceptions=True)
+        await consumer.stop()
+
+
+def rules_for(group: str, failure: FailureSettings, *, dead_letters: bool = True) -> Rules:
+    """Say how the records of an agent are treated."""
+    return Rules(
+        group=group,
+        policy=FailurePolicy.of(failure),
+        dead_letter_suffix=failure.dead_letter_suffix if dead_letters else None,
+        limits=Limits.of(failure),
+        max_output_bytes=TopicSettings().max_message_bytes,
+    )
