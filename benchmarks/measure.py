@@ -59,23 +59,21 @@ async def run(
     # This client only looks: it never subscribes, so it is no member of the group.
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False)
     await consumer.start()
-    log = Path(tempfile.mkstemp(prefix="paystream-benchmark-", suffix=".log")[1])
-    with log.open("wb") as output:
+    with tempfile.TemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
-            *command, env={**os.environ, **(environment or {})}, stdout=output, stderr=output
+            *command, env={**os.environ, **(environment or {})}, stdout=log, stderr=log
         )
-    try:
-        figure = await _time(consumer, watched, None if by_output else group, count, process, seconds)
-    except BaseException:
-        sys.stderr.write(log.read_text(errors="replace")[-3000:])
-        raise
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGKILL)
-        await process.wait()
-        await consumer.stop()
-        log.unlink()
-    return figure
+        try:
+            return await _time(consumer, watched, None if by_output else group, count, process, seconds)
+        except BaseException:
+            log.seek(0)
+            sys.stderr.write(log.read().decode(errors="replace")[-3000:])
+            raise
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGKILL)
+            await process.wait()
+            await consumer.stop()
 
 
 async def _time(

@@ -41,10 +41,14 @@ class KafkaSettings(_Section):
     instance_id: str | None = Field(
         None, description="static membership: a name that is this worker's alone and survives its restart"
     )
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="SSL encrypts, SASL asks for a password"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", description="how the password is given; counts with SASL only"
+    )
+    sasl_username: str | None = Field(None, description="needed with SASL")
+    sasl_password: SecretStr | None = Field(None, description="needed with SASL; never shown or logged")
     ssl_cafile: Path | None = Field(None, description="certificates to trust; the system's if not set")
     ssl_certfile: Path | None = Field(None, description="this client's certificate")
     ssl_keyfile: Path | None = Field(None, description="this client's private key")
@@ -54,7 +58,9 @@ class KafkaSettings(_Section):
     # Stopping the lanes must fit inside; shorter than the session, or a rebalance outlasts it.
     rebalance_timeout: float = Field(6.0, gt=0, description="time a worker has to let go of its partitions")
     consumer_request_timeout: float = Field(8.0, gt=0, description="longer than rebalance_timeout")
-    producer_request_timeout: float = Field(5.0, gt=0)
+    producer_request_timeout: float = Field(
+        5.0, gt=0, description="how long one request to a broker may take before it is tried again"
+    )
     transaction_timeout: float = Field(
         30.0, gt=0, description="after this the broker aborts a transaction whose worker has gone silent"
     )
@@ -63,7 +69,7 @@ class KafkaSettings(_Section):
     )
     # A lane that opens while the others' fetch is held waits for it; ten empty fetches a second cost nothing.
     fetch_max_wait: float = Field(0.1, gt=0, description="how long a broker holds an empty fetch")
-    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field("none", description="of what is written")
 
     @model_validator(mode="after")
     def _timeouts_fit_together(self) -> KafkaSettings:
@@ -77,7 +83,9 @@ class KafkaSettings(_Section):
 class DeliverySettings(_Section):
     """How batches are formed, finished and stopped."""
 
-    guarantee: Guarantee = Guarantee.EXACTLY_ONCE
+    guarantee: Guarantee = Field(
+        Guarantee.EXACTLY_ONCE, description="what a crash may do to the outputs: nothing, repeat them, lose them"
+    )
     # A transaction costs about ten round trips; at 2,000 records they are 3 % of the batch's cost.
     max_batch_records: int = Field(2000, ge=1, description="most records in one batch, so in one transaction")
     max_batch_bytes: int = Field(4_194_304, ge=1, description="most bytes of one partition fetched at a time")
@@ -88,11 +96,11 @@ class DeliverySettings(_Section):
 class FailureSettings(_Section):
     """When to try again, how often, and where to put what will not succeed."""
 
-    backoff: Literal["fixed", "exponential"] = "exponential"
+    backoff: Literal["fixed", "exponential"] = Field("exponential", description="how pauses between attempts grow")
     initial_interval: float = Field(0.5, ge=0, description="first pause; every pause if backoff is fixed")
-    multiplier: float = Field(2.0, ge=1)
-    max_interval: float = Field(30.0, ge=0)
-    jitter: float = Field(0.1, ge=0, description="0.1: each pause up to 10 % of initial_interval's multiple off")
+    multiplier: float = Field(2.0, ge=1, description="each pause so many times the one before")
+    max_interval: float = Field(30.0, ge=0, description="longest pause")
+    jitter: float = Field(0.1, ge=0, description="0.1: each pause is up to 10 % longer or shorter, by chance")
     max_retries: int = Field(5, ge=0, description="attempts after the first")
     max_elapsed: float = Field(
         300.0, gt=0, description="stop retrying this long after the first failure, outages not counted"
@@ -107,7 +115,7 @@ class FailureSettings(_Section):
 class TopicSettings(_Section):
     """What ``paystream topics apply`` creates."""
 
-    partitions: int = Field(4, ge=1)
+    partitions: int = Field(4, ge=1, description="of every topic: the limit of workers that can share the work")
     replication: int = Field(1, ge=1, description="3 in production")
     min_insync_replicas: int = Field(1, ge=1, description="2 in production")
     retention: float = Field(7 * 86_400, gt=0, description="of events")
@@ -125,9 +133,9 @@ class TopicSettings(_Section):
 class WebSettings(_Section):
     """The statistics page."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="whether there is a page at all")
     bind: str = Field("127.0.0.1", description="address to listen on; the page has no password")
-    port: int = Field(6066, ge=0, le=65535)
+    port: int = Field(6066, ge=0, le=65535, description="port to listen on")
 
 
 class Settings(BaseSettings):

@@ -90,6 +90,7 @@ class Batch:
         "_settled_until",
         "_tally",
         "_verdict",
+        "offers",
         "records",
         "rules",
     )
@@ -108,6 +109,8 @@ class Batch:
         self._verdict: Verdict | None = None
         self._released: asyncio.Future[Verdict] | None = None
         self._revoked = False
+        self.offers = 0
+        """How often the batch was handed to the agent."""
 
     def __len__(self) -> int:
         return len(self.records)
@@ -235,6 +238,7 @@ class Batch:
     def offer(self) -> asyncio.Future[Verdict]:
         """Make the batch ready for the agent and return the future of its verdict."""
         self._verdict = None
+        self.offers += 1
         self._released = asyncio.get_running_loop().create_future()
         return self._released
 

@@ -30,7 +30,7 @@ class Handoff(ThrowableQueue):  # type: ignore[type-arg]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._in_hand: WeakKeyDictionary[asyncio.Task[Any], Batch] = WeakKeyDictionary()
+        self._in_hand: WeakKeyDictionary[asyncio.Task[Any], tuple[Batch, int]] = WeakKeyDictionary()
         self._report: Callable[[AgentContractBroken], None] | None = None
 
     def watch(self, report: Callable[[AgentContractBroken], None]) -> None:
@@ -44,8 +44,12 @@ class Handoff(ThrowableQueue):  # type: ignore[type-arg]
     def expect_empty_hands(self) -> None:
         """Check, as an actor asks for its next batch, that it has finished the one before."""
         task = asyncio.current_task()
-        batch = self._in_hand.get(task) if task is not None else None
-        if batch is not None and not batch.released and self._report is not None:
+        held = self._in_hand.get(task) if task is not None else None
+        if held is None or self._report is None:
+            return
+        batch, offers = held
+        # A batch that was given back may be in another actor's hands by now.
+        if batch.offers == offers and not batch.released:
             self._report(AgentContractBroken(f"the agent took another batch without having finished {batch!r}"))
 
     def get_nowait(self) -> Batch:
@@ -56,7 +60,7 @@ class Handoff(ThrowableQueue):  # type: ignore[type-arg]
         if task is not None:
             if task not in self._in_hand:
                 task.add_done_callback(self._actor_ended)
-            self._in_hand[task] = batch
+            self._in_hand[task] = batch, batch.offers
         return batch
 
     def _actor_ended(self, task: asyncio.Task[Any]) -> None:

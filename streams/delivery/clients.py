@@ -73,7 +73,8 @@ def make_consumer(kafka: KafkaSettings, group: str, max_partition_bytes: int) ->
         # A lane always seeks before it reads; this only keeps aiokafka from raising before that.
         auto_offset_reset="earliest",
         session_timeout_ms=int(kafka.session_timeout * 1000),
-        heartbeat_interval_ms=int(kafka.session_timeout * 1000 / 4),
+        # A member hears of a rebalance by its heartbeat, so this is also how long it takes to begin.
+        heartbeat_interval_ms=int(min(kafka.session_timeout / 4, 2.0) * 1000),
         rebalance_timeout_ms=int(kafka.rebalance_timeout * 1000),
         request_timeout_ms=int(kafka.consumer_request_timeout * 1000),
         max_poll_interval_ms=NEVER_IDLE_MS,
@@ -133,7 +134,8 @@ async def connect(kafka: KafkaSettings, *, seconds: float = 10.0) -> AIOKafkaCli
     """
     client = AIOKafkaClient(**client_options(kafka), request_timeout_ms=int(seconds * 1000))
     try:
-        await asyncio.wait_for(client.bootstrap(), seconds)
+        with silent_clients():
+            await asyncio.wait_for(client.bootstrap(), seconds)
     except (KafkaError, OSError, asyncio.TimeoutError) as error:
         await client.close()
         raise BrokerUnreachable(

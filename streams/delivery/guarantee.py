@@ -28,7 +28,7 @@ from aiokafka.structs import OffsetAndMetadata
 from streams.delivery.clients import close_hard, make_producer
 from streams.delivery.crash_points import crash_point
 from streams.delivery.outbox import Output
-from streams.failure.errors import AgentContractBroken
+from streams.failure.errors import AgentContractBroken, TopicMissing
 from streams.settings import Guarantee, KafkaSettings
 
 # An abort waits for the leaders it wrote to, and they may be dead; the next owner's InitProducerId ends
@@ -120,10 +120,20 @@ class Finisher(abc.ABC):
         return len(known) if known else 0
 
     async def _know(self, outputs: Iterable[Output]) -> None:
-        """Make sure that the producer knows the partitions of every topic it is to write to."""
+        """Make sure that the producer knows the partitions of every topic it is to write to.
+
+        Raises:
+            TopicMissing: one does not exist.
+        """
+        client = self._producer.client
         for topic in {output.topic for output in outputs} | {self._source.topic}:
             if not self._partitions(topic):
-                await self._producer.client._wait_on_metadata(topic)
+                # aiokafka would wait for it to appear until the deadline, and then not say for what.
+                if topic not in (await client.fetch_all_metadata()).topics():
+                    raise TopicMissing(
+                        f"{self._group} writes to {topic}, which does not exist: run 'paystream topics apply'"
+                    )
+                await client._wait_on_metadata(topic)
 
 
 def _append(builder: BatchBuilder, output: Output) -> bool:

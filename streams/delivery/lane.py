@@ -41,6 +41,7 @@ from streams.failure.errors import (
     LaneFenced,
     LaneWouldNotStop,
     MachineryFailure,
+    PaystreamError,
 )
 from streams.failure.policy import Pause
 
@@ -111,7 +112,7 @@ class Lane:
         rules: Rules,
         limits: LaneLimits,
         meter: Meter,
-        fail: Callable[[MachineryFailure], None],
+        fail: Callable[[PaystreamError], None],
     ) -> None:
         self.source = source
         self.state = State.STARTING
@@ -202,7 +203,7 @@ class Lane:
             # The partition's next owner settles whatever this was; the lane is ending anyway.
             logger.info("%s: %s while stopping", self._name, type(error).__name__)
             return
-        if not isinstance(error, MachineryFailure):
+        if not isinstance(error, PaystreamError):
             failure: MachineryFailure = MachineryFailure(f"{self._name}: {_describe(error)}")
             failure.__cause__ = error
             error = failure

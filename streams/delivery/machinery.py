@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import Final, NoReturn
 
-from streams.failure.errors import ExitStatus, PaystreamError
+from streams.failure.errors import ExitStatus, PaystreamError, SetupError
 from streams.failure.fingerprint import trace_text
 
 logger = logging.getLogger(__name__)
@@ -33,8 +33,10 @@ def end_process(error: PaystreamError) -> NoReturn:
         limit = threading.Timer(_LAST_WORDS_SECONDS, os._exit, (int(status),))
         limit.daemon = True
         limit.start()
-        # The places of its causes, not their messages: those may quote a payload.
-        trace = f"\ncaused by:\n{trace_text(error.__cause__)}" if error.__cause__ is not None else ""
+        # The places of its causes, not their messages: those may quote a payload. What is wrong with the
+        # set-up is in the message, and no line of code would help.
+        cause = None if isinstance(error, SetupError) else error.__cause__
+        trace = f"\ncaused by:\n{trace_text(cause)}" if cause is not None else ""
         logger.critical(
             "%s: %s. The process ends with status %d (%s)%s",
             type(error).__name__, error, status, status.name, trace,

@@ -134,10 +134,12 @@ class Source(Service):
             known = (await client.fetch_all_metadata()).topics()
         finally:
             await client.close()
-        missing = [topic for topic in self.topics if topic not in known]
+        suffix = self._rules.dead_letter_suffix
+        needed = [*self.topics, *(topic + suffix for topic in self.topics if suffix is not None)]
+        missing = [topic for topic in needed if topic not in known]
         if missing:
             raise TopicMissing(
-                f"{self.group} reads {', '.join(missing)}, which does not exist on "
+                f"{self.group} needs {', '.join(missing)}, which does not exist on "
                 f"{self._kafka.bootstrap_servers}: run 'paystream topics apply'"
             )
 

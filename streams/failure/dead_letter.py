@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from streams.settings import FailureSettings
 
 SPRING: Final = "kafka_dlt-"
+RETRYABLE: Final = "kafka_"
+"""The prefix that ``@RetryableTopic`` uses instead."""
 STAGE: Final = "x-error-stage"
 DISPOSITION: Final = "x-disposition"
 ATTEMPTS: Final = "x-attempts"
@@ -115,9 +117,12 @@ class Limits:
 # What an earlier failure left behind says nothing of this one. Spring replaces them name by name, so that an
 # old message outlives a new exception that has none, and an old failure to read the key outlives everything.
 _STALE: Final = frozenset(
-    [SPRING + name for name in ("exception-fqcn", "exception-cause-fqcn", "exception-message")]
-    + [SPRING + "exception-stacktrace"]
-    + [SPRING + "key-exception-" + name for name in ("fqcn", "message", "stacktrace")]
+    [
+        family + kind + name
+        for family in (SPRING, RETRYABLE)
+        for kind in ("exception-", "key-exception-")
+        for name in ("fqcn", "cause-fqcn", "message", "stacktrace")
+    ]
     + [STAGE, DISPOSITION, ATTEMPTS, FIRST_FAILED_AT, FAILED_AT, FINGERPRINT, REASON]
 )
 # Java-serialised exceptions. Spring takes them off too, and takes one that arrives for an attack.

@@ -123,6 +123,14 @@ def _decimal_or_binary(width: int) -> _Decoder:
     return lambda value: _decimal(value) if _DECIMAL.fullmatch(value) else binary(value)
 
 
+def _delivery_attempt(value: bytes) -> int:
+    """Read ``kafka_deliveryAttempt``: an int32, which a Spring listener has where its container is told to."""
+    number = int.from_bytes(value, "big", signed=True)
+    if len(value) != 4 or number < 1:
+        raise ValueError("not a number of attempts")
+    return number
+
+
 def _retry_attempts(value: bytes) -> int:
     """Read ``retry_topic-attempts``: an int32, one unsigned byte before Spring Kafka 2.7.9."""
     number = int.from_bytes(value, "big")
@@ -195,10 +203,15 @@ _OTHERS: Final[Mapping[str, tuple[str, _Decoder]]] = {
     FAILED_AT: ("failed_at", _time),
     REPLAY_COUNT: ("replay_count", _count),
     REPLAY_ID: ("replay_id", _text),
+    "kafka_deliveryAttempt": ("delivery_attempt", _delivery_attempt),
     "retry_topic-attempts": ("retry_attempts", _retry_attempts),
     "retry_topic-original-timestamp": ("retry_original_timestamp_ms", _big_integer),
     "retry_topic-backoff-timestamp": ("retry_due_ms", _big_integer),
 }
+
+
+# What we say of a failure; the replays are the record's own history.
+_OURS: Final = frozenset({STAGE, DISPOSITION, ATTEMPTS, REASON, FINGERPRINT, FIRST_FAILED_AT, FAILED_AT})
 
 
 def read_dead_letter(headers: Sequence[tuple[str, bytes | None]]) -> DeadLetterInfo:
@@ -211,6 +224,7 @@ def read_dead_letter(headers: Sequence[tuple[str, bytes | None]]) -> DeadLetterI
     """
     exceptions: dict[str, dict[str, Any]] = {}
     found: dict[str, Any] = {}
+    said: dict[str, Any] = {}
     unreadable: set[str] = set()
     latest = ""
 
@@ -227,14 +241,17 @@ def read_dead_letter(headers: Sequence[tuple[str, bytes | None]]) -> DeadLetterI
             continue
         if name in _EXCEPTIONS:
             latest, field = _EXCEPTIONS[name]
+            # Ours are written after the exception: one that follows them is of a later failure, somewhere else.
+            said.clear()
             exceptions.setdefault(latest, {})[field] = _text(value)
         elif name in _OTHERS:
             field, decoder = _OTHERS[name]
-            found[field] = decode(name, value, decoder)
+            (said if name in _OURS else found)[field] = decode(name, value, decoder)
 
-    next_attempt = found.pop("retry_attempts", None)
-    if found.get("attempts") is None and next_attempt is not None:
-        found["attempts"] = next_attempt - 1
+    found |= said
+    next_attempt, delivery = found.pop("retry_attempts", None), found.pop("delivery_attempt", None)
+    if found.get("attempts") is None:
+        found["attempts"] = next_attempt - 1 if next_attempt is not None else delivery if hops else None
     return DeadLetterInfo(
         origin=hops[0] if hops else None,
         last_hop=hops[-1] if hops else None,

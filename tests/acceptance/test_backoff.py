@@ -43,9 +43,7 @@ async def test_a_record_that_fails_for_a_while_is_retried_until_it_succeeds_in_i
     for partition in range(4):
         assert _keys(done, partition) == [each.key for each in sent if each.partition == partition]
     assert await read_topic(crew.servers, DEAD_LETTERS) == []
-    await eventually(
-        lambda: worker.statistics()["metric_counts"].get("moody.retries") == 4, "four retries counted"
-    )
+    await eventually(lambda: worker.statistics()["metric_counts"].get("moody.retries") == 4, "four retries counted")
 
 
 async def test_a_record_that_fails_for_ever_is_dead_lettered_with_its_attempts(

@@ -24,9 +24,7 @@ _PAYMENTS_ONLY = ("agents.payments",)
 
 def _partitions(worker: Worker) -> list[str]:
     """Return the partitions of the payments agent, as its log named them last."""
-    listed: list[str] = re.findall(
-        rf"payments has partitions ({PAYMENT_COMPLETED}.*?) *$", worker.said(), re.MULTILINE
-    )
+    listed: list[str] = re.findall(rf"payments has partitions ({PAYMENT_COMPLETED}.*?) *$", worker.said(), re.MULTILINE)
     return listed[-1].split(", ") if listed else []
 
 
@@ -63,8 +61,7 @@ async def test_sigterm_finishes_the_batch_in_hand_and_ends_with_0(crew: Crew) ->
 async def test_a_worker_that_stops_is_succeeded_at_once_not_after_its_session(crew: Crew) -> None:
     session = 15.0
     first, second = (
-        crew.hire(name, agents=_PAYMENTS_ONLY, KAFKA__SESSION_TIMEOUT=f"{session:g}")
-        for name in ("first", "second")
+        crew.hire(name, agents=_PAYMENTS_ONLY, KAFKA__SESSION_TIMEOUT=f"{session:g}") for name in ("first", "second")
     )
     await first.start().ready()
     await second.start().ready()
@@ -81,9 +78,7 @@ async def test_a_worker_that_stops_is_succeeded_at_once_not_after_its_session(cr
 async def test_workers_that_join_leave_and_die_share_the_work_without_loss_or_double(crew: Crew) -> None:
     sent = payments(range(12_000))
     shares = [raws(sent[start : start + 2_000]) for start in range(0, 12_000, 2_000)]
-    one, two, three = (
-        crew.hire(name, agents=_PAYMENTS_ONLY, **_SMALL_BATCHES) for name in ("one", "two", "three")
-    )
+    one, two, three = (crew.hire(name, agents=_PAYMENTS_ONLY, **_SMALL_BATCHES) for name in ("one", "two", "three"))
 
     async def work() -> None:
         await produce(crew.servers, PAYMENT_COMPLETED, shares.pop())

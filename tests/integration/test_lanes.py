@@ -295,9 +295,7 @@ async def test_a_successor_settles_the_transaction_that_a_dead_owner_left_open(k
     async with lane_alone(kafka.bootstrap_servers, partition, copy, group=group):
         await wait_until_consumed(kafka.bootstrap_servers, group, source)
     # Long before the broker itself would have aborted it, and so have let readers go on.
-    assert _keys(await read_topic(kafka.bootstrap_servers, out, seconds=5), 0) == [
-        b"%d" % each for each in range(10)
-    ]
+    assert _keys(await read_topic(kafka.bootstrap_servers, out, seconds=5), 0) == [b"%d" % each for each in range(10)]
 
 
 # -- stopping ----------------------------------------------------------------------------------------

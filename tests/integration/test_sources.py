@@ -32,12 +32,10 @@ async def test_a_source_reads_all_partitions_of_all_its_topics(kafka: Cluster) -
     topics = [await create_topic(servers, unique("many"), partitions) for partitions in (1, 3)]
     for topic, partitions in zip(topics, (1, 3), strict=True):
         await produce(servers, topic, [Raw(each, b"key", b"value") for each in range(partitions)])
-    async with running(servers, topics, _nothing) as agent:
+    async with running(servers, topics, _nothing, dead_letters=False) as agent:
         await agent.consumed()
         assert set(agent.source.lanes) == {
-            TopicPartition(topic, each)
-            for topic, count in zip(topics, (1, 3), strict=True)
-            for each in range(count)
+            TopicPartition(topic, each) for topic, count in zip(topics, (1, 3), strict=True) for each in range(count)
         }
     assert agent.source.lanes == {}
 
@@ -55,14 +53,14 @@ async def test_sources_that_join_and_leave_share_the_partitions_and_lose_or_doub
         outbox.emit(out, record.value)
 
     async with AsyncExitStack() as first, AsyncExitStack() as second:
-        member = partial(running, servers, [topic], copy, group=group, guarantee=guarantee, max_batch_records=50)
+        member = partial(
+            running, servers, [topic], copy, group=group, guarantee=guarantee, max_batch_records=50, dead_letters=False
+        )
         one = await first.enter_async_context(member())
         await produce(servers, topic, sent[:1_000])
         two = await second.enter_async_context(member())
         await produce(servers, topic, sent[1_000:2_000])
-        await eventually(
-            lambda: len(one.source.lanes) == len(two.source.lanes) == 2, "the partitions to be shared"
-        )
+        await eventually(lambda: len(one.source.lanes) == len(two.source.lanes) == 2, "the partitions to be shared")
         assert set(one.source.lanes).isdisjoint(two.source.lanes)
         await produce(servers, topic, sent[2_000:3_000])
         await first.aclose()
@@ -78,7 +76,7 @@ async def test_a_source_that_stops_has_left_its_group(kafka: Cluster) -> None:
     servers, group = kafka.bootstrap_servers, unique("group")
     topic = await create_topic(servers, unique("left"))
     async with admin(servers) as client:
-        async with running(servers, [topic], _nothing, group=group) as agent:
+        async with running(servers, [topic], _nothing, group=group, dead_letters=False) as agent:
             await eventually(lambda: len(agent.source.lanes) == 4, "the partitions")
             assert len(await members(client, group)) == 1
         assert await members(client, group) == []
@@ -94,7 +92,7 @@ async def test_giving_partitions_up_is_over_before_the_group_loses_patience(kafk
         await go_on.wait()
 
     settings = kafka_settings(servers)
-    async with running(servers, [topic], hangs, group=group, actors=4, stop_timeout=60) as agent:
+    async with running(servers, [topic], hangs, group=group, actors=4, stop_timeout=60, dead_letters=False) as agent:
         await eventually(lambda: len(agent.batches) == 4, "all partitions to have a batch in hand")
         started = time.monotonic()
         await agent.source.revoke()
@@ -106,7 +104,7 @@ async def test_giving_partitions_up_is_over_before_the_group_loses_patience(kafk
 
 async def test_a_missing_topic_is_named_together_with_the_way_out(kafka: Cluster) -> None:
     there, missing = await create_topic(kafka.bootstrap_servers, unique("there")), unique("missing")
-    async with running(kafka.bootstrap_servers, [there, missing], _nothing) as agent:
+    async with running(kafka.bootstrap_servers, [there, missing], _nothing, dead_letters=False) as agent:
         (failure,) = agent.failures
         assert isinstance(failure, TopicMissing)
         assert missing in str(failure)
@@ -116,7 +114,7 @@ async def test_a_missing_topic_is_named_together_with_the_way_out(kafka: Cluster
 
 async def test_where_nobody_answers_the_address_is_named(kafka: Cluster) -> None:
     nobody = f"127.0.0.1:{free_ports(1)[0]}"
-    async with running(nobody, ["any"], _nothing) as agent:
+    async with running(nobody, ["any"], _nothing, dead_letters=False) as agent:
         (failure,) = agent.failures
         assert isinstance(failure, BrokerUnreachable)
         assert nobody in str(failure)
@@ -125,7 +123,7 @@ async def test_where_nobody_answers_the_address_is_named(kafka: Cluster) -> None
 async def test_a_source_whose_topic_grows_reads_the_new_partitions_too(kafka: Cluster) -> None:
     servers, group = kafka.bootstrap_servers, unique("group")
     topic = await create_topic(servers, unique("grows"), 1)
-    async with running(servers, [topic], _nothing, group=group) as agent, admin(servers) as client:
+    async with running(servers, [topic], _nothing, group=group, dead_letters=False) as agent, admin(servers) as client:
         await eventually(lambda: len(agent.source.lanes) == 1, "the partition")
         await client.create_partitions({topic: NewPartitions(3)})
         await agent.source._consumer._client.force_metadata_update()  # type: ignore[union-attr]

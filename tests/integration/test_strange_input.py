@@ -32,9 +32,7 @@ async def _payments_agent(kafka: Cluster, *records: Raw) -> tuple[list[ConsumerR
     return await _work_through(servers, topic, letters)
 
 
-async def _work_through(
-    servers: str, topic: str, letters: str
-) -> tuple[list[ConsumerRecord], list[ConsumerRecord]]:
+async def _work_through(servers: str, topic: str, letters: str) -> tuple[list[ConsumerRecord], list[ConsumerRecord]]:
     before = await end_offsets(servers, PLATFORM_ORDERS)
     async with running(servers, [topic], fan_out) as agent:
         await agent.consumed()
@@ -60,9 +58,7 @@ def _is_the_original(letter: ConsumerRecord, raw: Raw) -> bool:
         pytest.param(b"null", b"o1", b"validate", id="JSON that is no object"),
         pytest.param(order(1).replace(b'"GBP"', b'"XXX"'), None, b"validate", id="invalid, without a key"),
         pytest.param(b"[" * 100_000, b"o1", b"decode", id="nested deeper than any parser goes"),
-        pytest.param(
-            order(1, lines=1_000, name=_NAME).replace(b'"GBP"', b'"XXX"'), b"o1", b"validate", id="900 KB"
-        ),
+        pytest.param(order(1, lines=1_000, name=_NAME).replace(b'"GBP"', b'"XXX"'), b"o1", b"validate", id="900 KB"),
     ],
 )
 async def test_what_cannot_be_a_payment_is_dead_lettered_unchanged(

@@ -58,8 +58,7 @@ class Running:
     async def consumed(self) -> None:
         """Wait until everything that its topics hold has been committed; nothing must fail meanwhile."""
         waiting = [
-            asyncio.ensure_future(wait_until_consumed(self.servers, self.source.group, topic))
-            for topic in self.topics
+            asyncio.ensure_future(wait_until_consumed(self.servers, self.source.group, topic)) for topic in self.topics
         ]
         try:
             while not all(each.done() for each in waiting) and not self.failures:
@@ -91,9 +90,7 @@ async def running(
     """Run a source and its actors for as long as the block lasts."""
     group = group or unique("group")
     rules = rules_for(group, failure, dead_letters=dead_letters)
-    delivery = DeliverySettings(
-        guarantee=guarantee, max_batch_records=max_batch_records, stop_timeout=stop_timeout
-    )
+    delivery = DeliverySettings(guarantee=guarantee, max_batch_records=max_batch_records, stop_timeout=stop_timeout)
     handoff = Handoff(flow_control=FlowControlEvent(initially_suspended=False))
     failures: list[PaystreamError] = []
     source = Source(

@@ -189,9 +189,7 @@ async def committed(client: AIOKafkaAdminClient, group: str, topic: str) -> dict
         offsets = await client.list_consumer_group_offsets(group)
     except (GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError, GroupLoadInProgressError):
         return {}  # the broker is still making its topic of offsets, or loading it
-    return {
-        each.partition: meta.offset for each, meta in offsets.items() if each.topic == topic and meta.offset >= 0
-    }
+    return {each.partition: meta.offset for each, meta in offsets.items() if each.topic == topic and meta.offset >= 0}
 
 
 async def wait_until_consumed(

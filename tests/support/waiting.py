@@ -21,14 +21,10 @@ async def eventually(
 
 
 @overload
-async def eventually(
-    condition: Callable[[], T], what: str, *, seconds: float = PATIENCE, every: float = 0.02
-) -> T: ...
+async def eventually(condition: Callable[[], T], what: str, *, seconds: float = PATIENCE, every: float = 0.02) -> T: ...
 
 
-async def eventually(
-    condition: Callable[[], Any], what: str, *, seconds: float = PATIENCE, every: float = 0.02
-) -> Any:
+async def eventually(condition: Callable[[], Any], what: str, *, seconds: float = PATIENCE, every: float = 0.02) -> Any:
     """Ask until the answer is true, and return it.
 
     Arguments:
