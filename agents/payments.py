@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from models.analytics import SaleFact
 from models.inventory import StockMovement
@@ -24,6 +24,26 @@ from streams.topics import (
 SOURCE: Final = b"/paystream/payments"
 
 
+class _Output(Protocol):
+    """A message that follows from a payment."""
+
+    @classmethod
+    def of(cls, payment: PaymentCompleted) -> _Output:
+        """Build it."""
+
+    def to_json(self) -> bytes:
+        """Write it."""
+
+
+_CONSEQUENCES: Final[tuple[tuple[str, str, bytes, type[_Output]], ...]] = (
+    (PLATFORM_ORDERS, "platform", b"shop.platform.order.v1", PlatformOrder),
+    (NOTIFICATION_REQUESTS, "notification", b"shop.notification.requested.v1", NotificationRequest),
+    (INVENTORY_MOVEMENTS, "inventory", b"shop.inventory.moved.v1", StockMovement),
+    (ANALYTICS_SALES, "analytics", b"shop.analytics.sale.v1", SaleFact),
+)
+"""What follows from a payment: topic, kind (part of its id), CloudEvents type, message."""
+
+
 def fan_out(record: Record, out: Outbox) -> None:
     """Turn one payment into a platform record, a notification, a stock movement and a sale fact."""
     payment = record.parse(PaymentCompleted)
@@ -35,19 +55,8 @@ def fan_out(record: Record, out: Outbox) -> None:
         source=SOURCE,
     )
     key = payment.order_id.encode()
-
-    def emit(topic: str, kind: str, type: bytes, value: bytes) -> None:
-        out.emit(topic, value, key=key, headers=event.headers(kind, type))
-
-    emit(PLATFORM_ORDERS, "platform", b"shop.platform.order.v1", PlatformOrder.of(payment).to_json())
-    emit(
-        NOTIFICATION_REQUESTS,
-        "notification",
-        b"shop.notification.requested.v1",
-        NotificationRequest.of(payment).to_json(),
-    )
-    emit(INVENTORY_MOVEMENTS, "inventory", b"shop.inventory.moved.v1", StockMovement.of(payment).to_json())
-    emit(ANALYTICS_SALES, "analytics", b"shop.analytics.sale.v1", SaleFact.of(payment).to_json())
+    for topic, kind, type_, output in _CONSEQUENCES:
+        out.emit(topic, output.of(payment).to_json(), key=key, headers=event.headers(kind, type_))
 
 
 @app.agent(app.batches(PAYMENT_COMPLETED), concurrency=app.settings.delivery.concurrency)

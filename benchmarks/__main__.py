@@ -119,9 +119,7 @@ async def throughput(bench: Bench, payments: int, rounds: int) -> Table:
     table = Table("program", "payments/s", "µs each", "of the limit", "times plain Faust", "all runs")
     for name, rate in rates.items():
         runs = " · ".join(f"{figure.per_second:,.0f}" for figure in figures[name])
-        table.add_row(
-            name, f"{rate:,.0f}", f"{1e6 / rate:.1f}", f"{rate / limit:.2f}", f"{rate / vanilla:.1f}", runs
-        )
+        table.add_row(name, f"{rate:,.0f}", f"{1e6 / rate:.1f}", f"{rate / limit:.2f}", f"{rate / vanilla:.1f}", runs)
     table.title = f"Throughput: {payments:,} payments, 4 partitions, 4 outputs each, median of {rounds}"
     return table
 

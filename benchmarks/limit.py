@@ -86,7 +86,7 @@ async def main(bootstrap: str, group: str, topic: str) -> None:
     await producer.start()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000)
+    gc.set_threshold(200_000)  # as the worker does
     while True:
         fetched = await consumer.getmany(timeout_ms=1000, max_records=8000)
         if not fetched:

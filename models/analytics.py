@@ -15,7 +15,7 @@ from models.wire import WIRE, Identifier, Moment
 _ZERO = Decimal(0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SaleLine:
     """What one article brought in. Exact: the lines add up to the revenue before it is rounded."""
 
@@ -26,7 +26,7 @@ class SaleLine:
     revenue: Amount
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SaleFact:
     """One sale. It names no customer: analytics counts orders, not people."""
 

@@ -11,7 +11,7 @@ from models.payment import PaymentCompleted
 from models.wire import WIRE, Identifier, Moment
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StockLine:
     """So many pieces of one article."""
 
@@ -21,7 +21,7 @@ class StockLine:
     quantity: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StockMovement:
     """The pieces that one order takes from stock."""
 

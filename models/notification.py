@@ -15,7 +15,7 @@ PAYMENT_COMPLETED: Final = "payment-completed"
 """The template that thanks for a payment."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NotificationRequest:
     """What the notification service needs to fill the template.
 

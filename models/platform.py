@@ -12,7 +12,7 @@ from models.payment import PaymentCompleted, Quantity
 from models.wire import WIRE, Identifier, Label, Moment
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PlatformLine:
     """A line and its total, which is exact: the totals add up to the amount before it is rounded."""
 
@@ -25,7 +25,7 @@ class PlatformLine:
     total: Amount
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PlatformOrder:
     """One paid order: times in UTC, money with all the digits of its currency.
 

@@ -7,8 +7,7 @@ are CloudEvents' correlation extension, ``traceparent`` and its kin are W3C Trac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _CONTENT_TYPE: Final = ("content-type", b"application/json")
 _SPEC_VERSION: Final = ("ce_specversion", b"1.0")
@@ -20,9 +19,8 @@ def _text(value: bytes | None) -> str | None:
     return value.decode("utf-8", "replace") if value is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """The CloudEvents attributes of a record; None where it has none."""
+class Envelope(NamedTuple):
+    """The CloudEvents attributes of a record; None where it has none. A tuple, as one is made for every record."""
 
     id: str | None = None
     source: str | None = None
@@ -38,13 +36,14 @@ class Envelope:
         if not headers:
             return _NONE
         found = dict(headers)
+        get = found.get
         return cls(
-            id=_text(found.get("ce_id")),
-            source=_text(found.get("ce_source")),
-            type=_text(found.get("ce_type")),
-            time=_text(found.get("ce_time")),
-            subject=_text(found.get("ce_subject")),
-            trace=tuple((name, found[name]) for name in _TRACE if found.get(name)),
+            _text(get("ce_id")),
+            _text(get("ce_source")),
+            _text(get("ce_type")),
+            _text(get("ce_time")),
+            _text(get("ce_subject")),
+            tuple([(name, found[name]) for name in _TRACE if get(name)]),
         )
 
 

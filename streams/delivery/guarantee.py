@@ -17,7 +17,7 @@ from __future__ import annotations
 import abc
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -83,13 +83,8 @@ class Finisher(abc.ABC):
         """Write the outputs and await every acknowledgement: nothing else proves that they are there."""
         producer, deliveries = self._producer, []
         for (topic, partition), group in self._by_destination(outputs).items():
-            builder = producer.create_batch()
-            for output in group:
-                if not _append(builder, output):  # full: send it and go on with another
-                    deliveries.append(await producer.send_batch(builder, topic, partition=partition))
-                    builder = producer.create_batch()
-                    _append(builder, output)
-            deliveries.append(await producer.send_batch(builder, topic, partition=partition))
+            for batch in _packed(topic, group, producer.create_batch):
+                deliveries.append(await producer.send_batch(batch, topic, partition=partition))
         for failure in await asyncio.gather(*deliveries, return_exceptions=True):
             if isinstance(failure, BaseException):
                 raise failure
@@ -136,20 +131,27 @@ class Finisher(abc.ABC):
                 await client._wait_on_metadata(topic)
 
 
-def _append(builder: BatchBuilder, output: Output) -> bool:
-    """Add an output to a batch; False if the batch is full.
+def _packed(topic: str, outputs: Iterable[Output], create: Callable[[], BatchBuilder]) -> Iterator[BatchBuilder]:
+    """Pack outputs into as few of Kafka's batches as hold them.
 
     Raises:
-        AgentContractBroken: its key or a header is not of the types that Kafka has.
+        AgentContractBroken: a key or a header is not of the types that Kafka has.
     """
+    batch = create()
+    append = batch.append
     try:
-        appended = builder.append(timestamp=None, key=output.key, value=output.value, headers=output.headers)
+        for _, _, key, value, headers in outputs:
+            if append(timestamp=None, key=key, value=value, headers=headers) is None:  # full
+                yield batch
+                batch = create()
+                append = batch.append
+                append(timestamp=None, key=key, value=value, headers=headers)
     except (TypeError, ValueError, AttributeError) as error:
         raise AgentContractBroken(
-            f"a handler emitted an output for {output.topic} whose key or headers cannot be written: keys are bytes, "
+            f"a handler emitted an output for {topic} whose key or headers cannot be written: keys are bytes, "
             "headers pairs of text and bytes"
         ) from error
-    return appended is not None
+    yield batch
 
 
 class ExactlyOnce(Finisher):

@@ -153,9 +153,7 @@ def test_without_a_terminal_it_ends_by_itself_and_its_numbers_add_up(folder: Pat
     lines = done.stdout.splitlines()
     assert len(lines) <= 40
     assert max(map(len, lines)) <= 100
-    equation = re.search(
-        r"(\d+) consumed = (\d+) platform records \+ (\d+) dead letters, of (\d+) publ", done.stdout
-    )
+    equation = re.search(r"(\d+) consumed = (\d+) platform records \+ (\d+) dead letters, of (\d+) publ", done.stdout)
     assert equation is not None
     assert [int(number) for number in equation.groups()] == [ORDERS, ORDERS - DEAD, DEAD, ORDERS]
     rows = {line.split()[0]: line.split()[-3:] for line in lines if re.match(r" [a-z]+\.[a-zA-Z.]+ ", line)}

@@ -71,9 +71,7 @@ async def test_a_letter_of_spring_is_reported_by_its_exceptions_class(
         letter(headers=[]),
         letter(headers=[], key=None),
         letter(headers=[], key=b"\xff"),
-        letter(
-            headers=[("kafka_dlt-original-offset", b"\xff"), ("x-attempts", b"many"), ("x-error-stage", b"\xff")]
-        ),
+        letter(headers=[("kafka_dlt-original-offset", b"\xff"), ("x-attempts", b"many"), ("x-error-stage", b"\xff")]),
         letter(headers=[("kafka_dlt-original-topic", None)]),
     ],
     ids=["no headers", "no key", "no text", "unreadable headers", "null header"],
@@ -120,9 +118,7 @@ async def test_there_is_one_line_and_one_count_for_each_letter(
 ) -> None:
     stages = [b"decode", b"validate", b"decode", None]
     before = dict(app.monitor.metric_counts)
-    found = [
-        letter(headers=[("x-error-stage", stage)] if stage else [], offset=at) for at, stage in enumerate(stages)
-    ]
+    found = [letter(headers=[("x-error-stage", stage)] if stage else [], offset=at) for at, stage in enumerate(stages)]
     taken = await deliver(dead_letters, *found)
     assert [line.split(" from ")[0] for line in lines()] == [
         f"dead letter payment.completed.DLT-2@{at}" for at in range(4)

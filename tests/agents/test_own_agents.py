@@ -60,9 +60,7 @@ async def test_what_a_handler_emits_is_in_the_batchs_outputs() -> None:
 
 async def test_a_handler_that_fails_after_emitting_leaves_nothing_but_the_dead_letter() -> None:
     ANSWERS.append(InvalidRecord("no such order"))
-    taken = await put(
-        batch(record(b"broken", topic="orders", key=b"7"), record(b"fine", topic="orders", offset=1))
-    )
+    taken = await put(batch(record(b"broken", topic="orders", key=b"7"), record(b"fine", topic="orders", offset=1)))
     assert [(output.topic, output.value) for output in taken.outputs] == [
         ("orders.DLT", b"broken"),
         ("confirmations", b"fine"),

@@ -150,9 +150,7 @@ LONG = [line(sku=f"S{number}", name="N" * 1000) for number in range(870)]
 FINE: dict[str, Callable[[], Record]] = {
     "unknown fields": lambda: payment(event(loyalty={"points": 12}, lines=[line(gift=True)], amount="15.30")),
     "a guest": lambda: payment(event(customerId=None)),
-    "a gift among the lines": lambda: payment(
-        event(lines=[line(), line(sku="GIFT", unitPrice="0")], amount="15.30")
-    ),
+    "a gift among the lines": lambda: payment(event(lines=[line(), line(sku="GIFT", unitPrice="0")], amount="15.30")),
     "duplicate headers": lambda: payment(
         headers=[("ce_id", b"older"), *ENVELOPE, ("ce_source", b"/other"), ("x", b"1"), ("x", b"2")]
     ),

@@ -189,9 +189,7 @@ def test_a_topic_that_does_not_exist_is_named_with_the_one_that_was_meant(
     assert "paystream topics apply" in line
 
 
-def test_looking_joins_no_group_and_creates_no_topic(
-    kafka: Cluster, topic: str, run: Callable[..., Result]
-) -> None:
+def test_looking_joins_no_group_and_creates_no_topic(kafka: Cluster, topic: str, run: Callable[..., Result]) -> None:
     async def groups_and_topics() -> tuple[list[tuple[str, ...]], list[str]]:
         async with admin(kafka.bootstrap_servers) as client:
             return sorted(await client.list_consumer_groups()), sorted(await client.list_topics())

@@ -133,9 +133,7 @@ def test_bad_input_publishes_nothing_of_any_file(
     assert [record.key for record in asyncio.run(stored(kafka, topic))] == [b"1"]
 
 
-def test_a_missing_topic_is_named_with_the_way_out_and_not_created(
-    kafka: Cluster, run: Callable[..., Result]
-) -> None:
+def test_a_missing_topic_is_named_with_the_way_out_and_not_created(kafka: Cluster, run: Callable[..., Result]) -> None:
     for _ in range(2):  # asking must not create it either
         result = run(EXAMPLE, "--topic", "no-such-topic")
         assert result.exit_code == ExitStatus.CONFIGURATION

@@ -38,9 +38,7 @@ async def create_topic(servers: str, topic: str, copies: int = 1) -> None:
 
 
 async def produce(servers: str, topic: str, value: bytes) -> None:
-    async with AIOKafkaProducer(
-        bootstrap_servers=servers, acks="all", max_request_size=4_000_000
-    ) as producer:
+    async with AIOKafkaProducer(bootstrap_servers=servers, acks="all", max_request_size=4_000_000) as producer:
         await producer.send_and_wait(topic, value, partition=0)
 
 
@@ -284,9 +282,7 @@ async def test_of_three_brokers_one_is_killed_and_restarted_and_another_frozen_a
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_prints_its_address_and_stops_with_status_0(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_the_command_prints_its_address_and_stops_with_status_0(tmp_path: Path, number: signal.Signals) -> None:
     with sandbox_command(temporary=tmp_path) as (process, address):
         assert re.fullmatch(r"127\.0\.0\.1:\d+", address)
         assert len(java_processes_of(tmp_path)) == 1
@@ -349,8 +345,6 @@ def test_a_command_that_is_killed_leaves_no_broker_behind(tmp_path: Path) -> Non
 
 
 def test_the_commands_help_teaches() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND, "--help"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", COMMAND, "--help"], capture_output=True, text=True, check=True)
     for words in ("--brokers", "--port", "--data FOLDER", "Ctrl-C", "first line", "Examples:"):
         assert words in done.stdout
