@@ -17,10 +17,13 @@ from streams.delivery.clients import quieten_clients
 from streams.delivery.machinery import end_process
 from streams.delivery.meter import Meter
 from streams.delivery.source import Source
+from streams.failure.breaker import Breakers
+from streams.failure.budget import BudgetLimits
 from streams.failure.dead_letter import Limits
 from streams.failure.errors import AgentContractBroken, MachineryFailure, SetupError
 from streams.failure.policy import FailurePolicy
 from streams.settings import PREFIX, Settings
+from streams.web.pages import add_pages
 
 # A batch of 2,000 payments is some 100,000 objects that live until its commit, none of them in a cycle: with
 # Python's default of 700 they would be searched for cycles over and over. Measured: 17,000 payments a second
@@ -54,7 +57,9 @@ class Application(faust.App):
     def __init__(self, settings: Settings, **options: Any) -> None:
         self.settings = settings
         self.sources: list[Source] = []
+        self.breakers = Breakers()
         super().__init__(settings.app_id, **{**faust_options(settings), **options})
+        add_pages(self)
 
     def batches(self, *topics: str, dead_letters: bool = True) -> BatchTopic:
         """Declare what an agent reads; see :func:`streams.delivery.channel.batches`."""
@@ -88,8 +93,10 @@ class Application(faust.App):
             channel.handoff,
             rules_for(group, settings, dead_letters=channel.dead_letters),
             Meter(self.monitor, name),
+            self.breakers,
             settings.kafka,
             settings.delivery,
+            reopen_after=settings.failure.pause_interval,
             loop=self.loop,
             beacon=self.beacon,
         )
@@ -130,6 +137,9 @@ def rules_for(group: str, settings: Settings, *, dead_letters: bool = True) -> R
         dead_letter_suffix=failure.dead_letter_suffix if dead_letters else None,
         limits=Limits(message_bytes=failure.max_message_bytes, trace_bytes=failure.max_trace_bytes),
         max_output_bytes=settings.topics.max_message_bytes,
+        budget=BudgetLimits(
+            failure.max_consecutive_dead_letters, failure.max_dead_letter_share, failure.dead_letter_window
+        ),
     )
 
 

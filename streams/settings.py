@@ -91,6 +91,8 @@ class DeliverySettings(_Section):
     max_batch_bytes: int = Field(4_194_304, ge=1, description="most bytes of one partition fetched at a time")
     concurrency: int = Field(4, ge=1, description="actors per agent: handlers that may wait on the world at once")
     stop_timeout: float = Field(5.0, gt=0, description="time to finish the batch in hand when told to stop")
+    # Longer than a rebalance, a broker's failover (some 10 s) and the brokers' deadline below kafka.
+    stall_after: float = Field(90.0, gt=0, description="without progress for so long, a lane with work is not alive")
 
 
 class FailureSettings(_Section):
@@ -107,6 +109,10 @@ class FailureSettings(_Section):
     )
     handler_timeout: float = Field(60.0, gt=0, description="longest one asynchronous handler call may take")
     pause_interval: float = Field(5.0, gt=0, description="between two probes of a dependency that is down")
+    # After a bad deploy everything fails: better to stop after a hundred letters than after a million.
+    max_consecutive_dead_letters: int = Field(100, ge=1, description="in a row, before the lane halts and asks")
+    max_dead_letter_share: float = Field(0.5, gt=0, le=1, description="of the window, before the lane halts and asks")
+    dead_letter_window: int = Field(1000, ge=1, description="records by which the share is judged")
     dead_letter_suffix: str = Field(".DLT", min_length=1, description="Spring Kafka from 3.3 on uses -dlt")
     max_trace_bytes: int = Field(8192, ge=0, description="longest stack trace kept in a dead letter")
     max_message_bytes: int = Field(1024, ge=64, description="longest error message kept in a dead letter")

@@ -7,6 +7,7 @@ from faust.cli.base import cli
 
 from streams.commands.dead_letters import dead_letters
 from streams.commands.demo import demo
+from streams.commands.lanes import lanes
 from streams.commands.publish import publish
 from streams.commands.sandbox import sandbox
 from streams.commands.topics import topics
@@ -14,6 +15,6 @@ from streams.commands.topics import topics
 
 def register_commands() -> None:
     """Add our commands to ``faust -A streams.app`` (and so to ``paystream``)."""
-    commands: tuple[click.Command, ...] = (dead_letters, demo, publish, sandbox, topics)
+    commands: tuple[click.Command, ...] = (dead_letters, demo, lanes, publish, sandbox, topics)
     for command in commands:
         cli.add_command(command)

@@ -20,6 +20,7 @@ from async_timeout import timeout
 
 from streams.delivery.outbox import Outbox, Output, Skip, Tally
 from streams.delivery.record import Record
+from streams.failure.budget import BudgetLimits, DeadLetterBudget
 from streams.failure.dead_letter import Failure, Limits, Origin, dead_letter_headers
 from streams.failure.errors import AgentContractBroken, HandlerTimeout, MachineryFailure
 from streams.failure.policy import DeadLetter, FailurePolicy, Pause, Retry, decide
@@ -43,6 +44,7 @@ class Rules:
             record that will not succeed is counted as skipped (the agents that read dead letters).
         limits: on what a dead letter carries.
         max_output_bytes: largest record the brokers accept.
+        budget: how many dead letters a partition may write before its lane halts; None for no limit.
     """
 
     group: str
@@ -50,6 +52,7 @@ class Rules:
     dead_letter_suffix: str | None
     limits: Limits
     max_output_bytes: int
+    budget: BudgetLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,14 @@ class Done:
     """Every record of the batch is settled."""
 
 
-Verdict = Done | Retry | Pause
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """The dead-letter budget is spent: the next record must not be settled before somebody has looked."""
+
+    reason: str
+
+
+Verdict = Done | Retry | Pause | Halt
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +86,12 @@ class Batch:
     Arguments:
         records: consecutive records of one partition, at least one.
         rules: how to treat them.
+        budget: the partition's dead-letter budget; None for no limit.
     """
 
     __slots__ = (
         "_attempt",
+        "_budget",
         "_cursor",
         "_failed_since",
         "_first_failed_at",
@@ -95,9 +107,10 @@ class Batch:
         "rules",
     )
 
-    def __init__(self, records: Sequence[Record], rules: Rules) -> None:
+    def __init__(self, records: Sequence[Record], rules: Rules, budget: DeadLetterBudget | None = None) -> None:
         self.records = records
         self.rules = rules
+        self._budget = budget
         self._outbox = Outbox(rules.max_output_bytes)
         self._tally = Tally()
         self._cursor = 0
@@ -156,6 +169,8 @@ class Batch:
             except Skip as skip:
                 outbox.rollback(savepoint)
                 self._tally.skipped[skip.reason] += 1
+                if self._budget is not None:
+                    self._budget.passed()
             except Exception as error:
                 outbox.rollback(savepoint)
                 verdict = self._judge(record, error)
@@ -164,13 +179,15 @@ class Batch:
                     return verdict
             else:
                 self._tally.processed += 1
+                if self._budget is not None:
+                    self._budget.passed()
             self._cursor += 1
             self._attempt = 0
         outbox.close()
         return Done()
 
     def _judge(self, record: Record, error: Exception) -> Verdict | None:
-        """Ask the policy; None means that the record is settled, in the dead-letter topic."""
+        """Ask the policy and the budget; None means that the record is settled, in the dead-letter topic."""
         now = time.monotonic()
         if self._attempt == 0:
             self._failed_since, self._first_failed_at = now, time.time()
@@ -181,6 +198,9 @@ class Batch:
         self._attempt += 1
         decision = decide(error, self._attempt, now - self._failed_since, self.rules.policy, random=random.random)
         if isinstance(decision, DeadLetter):
+            overspent = self._budget.spend() if self._budget is not None else None
+            if overspent is not None:
+                return Halt(f"{overspent}; the next would be for: {decision.reason}")
             self._dead_letter(record, error, decision)
             return None
         if isinstance(decision, Pause):

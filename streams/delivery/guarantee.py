@@ -21,6 +21,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    KafkaError,
+    OutOfOrderSequenceNumber,
+    ProducerClosed,
+    ProducerFenced,
+)
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata
@@ -28,13 +35,15 @@ from aiokafka.structs import OffsetAndMetadata
 from streams.delivery.clients import close_hard, make_producer
 from streams.delivery.crash_points import crash_point
 from streams.delivery.outbox import Output
-from streams.failure.errors import AgentContractBroken, TopicMissing
+from streams.failure.errors import AgentContractBroken, OutputRefused
 from streams.settings import Guarantee, KafkaSettings
 
 # An abort waits for the leaders it wrote to, and they may be dead; the next owner's InitProducerId ends
 # the transaction anyway.
 _ABORT_SECONDS: Final = 2.0
 _STOP_SECONDS: Final = 1.0
+# After these nobody knows what the brokers hold; any other error of a delivery is their plain no.
+_DOUBTFUL: Final = (ProducerFenced, InvalidProducerEpoch, OutOfOrderSequenceNumber, ProducerClosed)
 
 
 class Finisher(abc.ABC):
@@ -86,6 +95,11 @@ class Finisher(abc.ABC):
             for batch in _packed(topic, group, producer.create_batch):
                 deliveries.append(await producer.send_batch(batch, topic, partition=partition))
         for failure in await asyncio.gather(*deliveries, return_exceptions=True):
+            if isinstance(failure, KafkaError) and not isinstance(failure, _DOUBTFUL):
+                topics = ", ".join(sorted({output.topic for output in outputs}))
+                raise OutputRefused(
+                    f"the brokers refuse what is written to one of {topics}: {type(failure).__name__} ({failure})"
+                ) from failure
             if isinstance(failure, BaseException):
                 raise failure
 
@@ -118,14 +132,14 @@ class Finisher(abc.ABC):
         """Make sure that the producer knows the partitions of every topic it is to write to.
 
         Raises:
-            TopicMissing: one does not exist.
+            OutputRefused: one does not exist.
         """
         client = self._producer.client
         for topic in {output.topic for output in outputs} | {self._source.topic}:
             if not self._partitions(topic):
                 # aiokafka would wait for it to appear until the deadline, and then not say for what.
                 if topic not in (await client.fetch_all_metadata()).topics():
-                    raise TopicMissing(
+                    raise OutputRefused(
                         f"{self._group} writes to {topic}, which does not exist: run 'paystream topics apply'"
                     )
                 await client._wait_on_metadata(topic)

@@ -11,39 +11,27 @@ A lane that fails is never repaired in place: it reports, and the process ends.
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import (
-    CommitFailedError,
-    IllegalOperation,
-    InvalidProducerEpoch,
-    KafkaError,
-    ProducerFenced,
-)
-from async_timeout import timeout
 
-from streams.delivery.batch import Batch, Done, Rules, Settled, Verdict
+from streams.delivery.batch import Batch, Done, Halt, Rules, Settled, Verdict
+from streams.delivery.broker_step import describe, in_time
 from streams.delivery.channel import Handoff
 from streams.delivery.crash_points import crash_point
 from streams.delivery.guarantee import Finisher
 from streams.delivery.meter import Meter
 from streams.delivery.record import Record
+from streams.delivery.status import LaneStatus, State
 from streams.delivery.tolerant_records import read_tolerantly
-from streams.failure.errors import (
-    BrokerDeadlineExceeded,
-    CommitOutcomeUnknown,
-    LaneFenced,
-    LaneWouldNotStop,
-    MachineryFailure,
-    PaystreamError,
-)
-from streams.failure.policy import Pause
+from streams.failure.breaker import Breakers
+from streams.failure.budget import DeadLetterBudget
+from streams.failure.errors import BudgetExceeded, LaneHalted, LaneWouldNotStop, MachineryFailure, PaystreamError
+from streams.failure.policy import Pause, Retry
 
 logger = logging.getLogger(__name__)
 
@@ -55,23 +43,10 @@ _COMMIT_GRACE_SECONDS: Final = 1.0
 # After cancellation a lane has at most an abort (2 s), a stop and a hard close (1 s each) to do.
 _DEATH_SECONDS: Final = 5.0
 
-_FENCED: Final = (ProducerFenced, InvalidProducerEpoch, IllegalOperation, CommitFailedError)
 T = TypeVar("T")
 
-
-class State(enum.Enum):
-    """What a lane is doing."""
-
-    STARTING = "starting"
-    FETCHING = "fetching"
-    HANDLING = "handling"
-    WAITING = "waiting"
-    FINISHING = "finishing"
-    STOPPED = "stopped"
-
-
 # Nothing is in hand in these, so a lane can be stopped at once.
-_AT_REST: Final = (State.STARTING, State.FETCHING, State.WAITING)
+_AT_REST: Final = (State.STARTING, State.FETCHING, State.RETRYING, State.PAUSED, State.HALTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,44 +62,52 @@ class LaneLimits:
     deadline: float
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all lanes of one agent share.
+
+    Attributes:
+        consumer: the group's; a lane alone reads and seeks its partition.
+        group: the consumer group's name.
+        handoff: the agent's queue.
+        rules: how to treat records.
+        limits: bounds.
+        meter: told what was fetched and committed.
+        breakers: of the worker's dependencies.
+        fail: called with the reason if a lane cannot go on; it ends the process.
+        halted: called when a lane has halted and is dead; makes it anew when that is due.
+    """
+
+    consumer: AIOKafkaConsumer
+    group: str
+    handoff: Handoff
+    rules: Rules
+    limits: LaneLimits
+    meter: Meter
+    breakers: Breakers
+    fail: Callable[[PaystreamError], None]
+    halted: Callable[[Lane, LaneHalted], None]
+
+
 class Lane:
     """Moves the records of one partition through the agent.
 
     Arguments:
         source: the partition.
-        consumer: the group's consumer; the lane alone reads and seeks its partition.
-        group: the consumer group's name.
         finisher: this lane's alone.
-        handoff: the agent's queue.
-        rules: how to treat records.
-        limits: bounds.
-        meter: told what was fetched and committed.
-        fail: called once with the reason if the lane cannot go on; it ends the process.
+        surroundings: what it shares with its neighbours.
     """
 
-    def __init__(
-        self,
-        source: TopicPartition,
-        consumer: AIOKafkaConsumer,
-        group: str,
-        finisher: Finisher,
-        handoff: Handoff,
-        rules: Rules,
-        limits: LaneLimits,
-        meter: Meter,
-        fail: Callable[[PaystreamError], None],
-    ) -> None:
+    def __init__(self, source: TopicPartition, finisher: Finisher, surroundings: Surroundings) -> None:
         self.source = source
         self.state = State.STARTING
-        self._consumer = consumer
-        self._group = group
+        self.reason = ""
         self._finisher = finisher
-        self._handoff = handoff
-        self._rules = rules
-        self._limits = limits
-        self._meter = meter
-        self._fail = fail
-        self._next_offset = 0
+        self._around = surroundings
+        limits = surroundings.rules.budget
+        self._budget = DeadLetterBudget(limits) if limits is not None else None
+        self._next_offset: int | None = None
+        self._progress_at = time.monotonic()
         self._batch: Batch | None = None
         self._stopping = False
         self._changed = asyncio.Event()
@@ -135,7 +118,7 @@ class Lane:
 
     @property
     def _name(self) -> str:
-        return f"{self._group}:{self.source.topic}-{self.source.partition}"
+        return f"{self._around.group}:{self.source.topic}-{self.source.partition}"
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -179,17 +162,37 @@ class Lane:
             await asyncio.wait({changed, task}, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
             changed.cancel()
 
-    def _enter(self, state: State) -> None:
+    def status(self) -> LaneStatus:
+        """Say how the lane stands."""
+        return LaneStatus(
+            self._around.group,
+            self.source.topic,
+            self.source.partition,
+            self.state,
+            self._next_offset,
+            self._around.meter.end_offset(self.source),
+            time.monotonic() - self._progress_at,
+            self.reason,
+        )
+
+    def _enter(self, state: State, reason: str = "") -> None:
         self.state = state
+        self.reason = reason
         self._changed.set()
 
+    def _progressed(self) -> None:
+        self._progress_at = time.monotonic()
+
     async def _run(self) -> None:
+        halted: LaneHalted | None = None
         try:
             await self._begin()
             while True:
                 await self._work(await self._fetch())
         except asyncio.CancelledError:
             raise
+        except LaneHalted as error:
+            halted = error
         except Exception as error:
             self._report(error)
         finally:
@@ -197,6 +200,9 @@ class Lane:
                 self._batch.revoke()
             await self._finisher.close()
             self._enter(State.STOPPED)
+        if halted is not None and not self._stopping:
+            self._enter(State.HALTED, str(halted))
+            self._around.halted(self, halted)
 
     def _report(self, error: Exception) -> None:
         if self._stopping:
@@ -204,24 +210,24 @@ class Lane:
             logger.info("%s: %s while stopping", self._name, type(error).__name__)
             return
         if not isinstance(error, PaystreamError):
-            failure: MachineryFailure = MachineryFailure(f"{self._name}: {_describe(error)}")
+            failure = MachineryFailure(f"{self._name}: {describe(error)}")
             failure.__cause__ = error
             error = failure
-        self._fail(error)
+        self._around.fail(error)
 
     async def _begin(self) -> None:
         await self._in_time("connecting the producer", self._finisher.open())
         self._next_offset = await self._in_time("reading the committed offset", self._starting_offset())
-        self._consumer.seek(self.source, self._next_offset)
-        self._consumer.resume(self.source)
+        self._around.consumer.seek(self.source, self._next_offset)
+        self._around.consumer.resume(self.source)
         logger.info("%s starts at offset %d", self._name, self._next_offset)
 
     async def _starting_offset(self) -> int:
-        committed = await self._consumer.committed(self.source)
-        first = (await self._consumer.beginning_offsets([self.source]))[self.source]
+        committed = await self._around.consumer.committed(self.source)
+        first = (await self._around.consumer.beginning_offsets([self.source]))[self.source]
         if committed is None:
             return int(first)
-        end = (await self._consumer.end_offsets([self.source]))[self.source]
+        end = (await self._around.consumer.end_offsets([self.source]))[self.source]
         if first <= committed <= end:
             return int(committed)
         logger.error(
@@ -235,51 +241,90 @@ class Lane:
 
     async def _fetch(self) -> Batch:
         self._enter(State.FETCHING)
+        consumer, around = self._around.consumer, self._around
+        assert self._next_offset is not None, "set before anything is fetched"
         while True:
             try:
-                fetched = await self._consumer.getmany(
-                    self.source, timeout_ms=int(_FETCH_SECONDS * 1000), max_records=self._limits.records
+                fetched = await consumer.getmany(
+                    self.source, timeout_ms=int(_FETCH_SECONDS * 1000), max_records=around.limits.records
                 )
             except UnicodeDecodeError as error:
-                read_tolerantly(self._consumer, self.source, self._next_offset, error)
+                read_tolerantly(consumer, self.source, self._next_offset, error)
                 continue
             messages = fetched.get(self.source)
-            self._meter.alive(self.source, self._consumer.highwater(self.source))
+            around.meter.alive(self.source, consumer.highwater(self.source))
             if messages:
                 break
+            if await self._nothing_is_left():
+                self._progressed()
         if messages[0].offset < self._next_offset:
             raise MachineryFailure(
                 f"{self._name} was given offset {messages[0].offset} again after {self._next_offset}: "
                 "the log was truncated or the topic made anew"
             )
-        records: Sequence[Record] = [Record.of(message) for message in messages]
-        batch = self._batch = Batch(records, self._rules)
-        self._meter.fetched(self.source, len(records), records[-1].offset)
+        records = [Record.of(message) for message in messages]
+        batch = self._batch = Batch(records, around.rules, self._budget)
+        around.meter.fetched(self.source, len(records), records[-1].offset)
+        self._progressed()
         crash_point("after_fetch")
         return batch
+
+    async def _nothing_is_left(self) -> bool:
+        """Whether all that is committed has been read; what a transaction holds open is not there yet."""
+        stable = self._around.consumer.last_stable_offset(self.source)
+        return stable is None or await self._around.consumer.position(self.source) >= stable
 
     async def _work(self, batch: Batch) -> None:
         """Bring a batch to its end, committing on the way whatever is settled before a wait."""
         self._enter(State.FINISHING)
         await self._in_time("accepting a batch", self._finisher.accept(batch.end))
-        verdict: Verdict | None = None
+        verdict = await self._attempt(batch)
         while not isinstance(verdict, Done):
-            self._enter(State.HANDLING)
-            verdict = await self._hand_over(batch)
-            crash_point("after_handling")
-            settled = batch.settle()
-            if settled is not None:
-                await self._finish(settled)
-            if not isinstance(verdict, Done):
-                await self._wait(batch, verdict)
+            if isinstance(verdict, Halt):
+                raise BudgetExceeded(
+                    f"{verdict.reason}. If it is not the records' fault, mend what is; then, or to go on all the "
+                    f"same: paystream lanes resume {self.source.topic} {self.source.partition}"
+                )
+            if isinstance(verdict, Pause):
+                verdict = await self._probe(batch, verdict)
+            else:
+                verdict = await self._try_again(batch, verdict)
         self._batch = None
 
-    async def _hand_over(self, batch: Batch) -> Verdict:
+    async def _attempt(self, batch: Batch) -> Verdict:
+        """Hand the batch over, and commit what the agent has settled of it."""
+        self._enter(State.HANDLING)
         released = batch.offer()
         started = time.monotonic()
-        self._handoff.put_nowait(batch)
+        self._around.handoff.put_nowait(batch)
         verdict = await released
-        self._meter.handled(self.source, len(batch), time.monotonic() - started)
+        self._around.meter.handled(self.source, len(batch), time.monotonic() - started)
+        self._progressed()
+        crash_point("after_handling")
+        settled = batch.settle()
+        if settled is not None:
+            await self._finish(settled)
+        return verdict
+
+    async def _try_again(self, batch: Batch, retry: Retry) -> Verdict:
+        self._enter(State.RETRYING, f"a record failed; tried again after {retry.after:g} s")
+        self._around.meter.retrying(self.source)
+        await asyncio.sleep(retry.after)
+        return await self._attempt(batch)
+
+    async def _probe(self, batch: Batch, pause: Pause) -> Verdict:
+        """Wait until the dependency is back, or until it is this lane's turn to see if it is."""
+        breaker = self._around.breakers.of(pause.dependency)
+        if breaker.open(pause.reason, pause.after):
+            logger.warning("%s is down: %s. The partitions that need it pause.", pause.dependency, pause.reason)
+            self._around.meter.opened(pause.dependency)
+        self._enter(State.PAUSED, pause.reason or f"{pause.dependency} is down")
+        async with breaker.turn():
+            verdict = await self._attempt(batch)
+            if isinstance(verdict, Pause) and verdict.dependency == pause.dependency:
+                breaker.open(verdict.reason, verdict.after)
+            elif breaker.close():
+                logger.warning("%s is back", pause.dependency)
         return verdict
 
     async def _finish(self, settled: Settled) -> None:
@@ -289,36 +334,9 @@ class Lane:
             "committing a batch", self._finisher.finish(settled.outputs, settled.next_offset), committing=True
         )
         self._next_offset = settled.next_offset
-        self._meter.committed(self.source, settled, time.monotonic() - started)
+        self._progressed()
+        self._around.meter.committed(self.source, settled, time.monotonic() - started)
         crash_point("after_commit")
 
-    async def _wait(self, batch: Batch, verdict: Verdict) -> None:
-        assert not isinstance(verdict, Done)
-        self._enter(State.WAITING)
-        self._meter.retrying(self.source)
-        if isinstance(verdict, Pause):
-            logger.warning("%s@%d waits for %s", self._name, self._next_offset, verdict.dependency)
-        await asyncio.sleep(verdict.after)
-
-    async def _in_time(self, doing: str, step: Any, *, committing: bool = False) -> Any:
-        """Await a step that needs brokers, and say what its failure means."""
-        try:
-            async with timeout(self._limits.deadline):
-                return await step
-        except _FENCED as error:
-            raise LaneFenced(
-                f"{self._name} lost its partition to another worker while {doing}; nothing of it was committed"
-            ) from error
-        except asyncio.TimeoutError as error:
-            late = CommitOutcomeUnknown if committing else BrokerDeadlineExceeded
-            raise late(f"{self._name} had no answer for {self._limits.deadline:g} s while {doing}") from error
-        except KafkaError as error:
-            kind = CommitOutcomeUnknown if committing else MachineryFailure
-            raise kind(f"{self._name} failed while {doing}: {_describe(error)}") from error
-
-
-def _describe(error: Exception) -> str:
-    """Name a Kafka error with its text, which comes from the broker; of others, the class alone."""
-    if isinstance(error, KafkaError):
-        return f"{type(error).__name__} ({error})"
-    return type(error).__name__
+    async def _in_time(self, doing: str, step: Awaitable[T], *, committing: bool = False) -> T:
+        return await in_time(self._name, doing, step, self._around.limits.deadline, committing=committing)

@@ -5,7 +5,6 @@ With Faust's own consumer off, its monitor would show zeros: the lanes tell it w
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 
 from aiokafka import TopicPartition
@@ -30,16 +29,26 @@ class Meter:
     def __init__(self, monitor: Monitor, agent: str) -> None:
         self.tally = Tally()
         self.retries = 0
-        self.last_alive: dict[TopicPartition, float] = {}
         self._in_hand: Counter[TopicPartition] = Counter()
         self._monitor = monitor
         self._agent = agent
 
     def alive(self, source: TopicPartition, end_offset: int | None) -> None:
         """A fetch came back, with or without records."""
-        self.last_alive[source] = time.monotonic()
         if end_offset is not None:
             self._monitor.tp_end_offsets[TP(*source)] = end_offset
+
+    def end_offset(self, source: TopicPartition) -> int | None:
+        """The log's end as last seen."""
+        return self._monitor.tp_end_offsets.get(TP(*source))
+
+    def opened(self, dependency: str) -> None:
+        """A dependency went down."""
+        self._monitor.metric_counts[f"breaker.{dependency}.opened"] += 1
+
+    def halted(self) -> None:
+        """A lane halted."""
+        self._monitor.metric_counts[f"{self._agent}.halted"] += 1
 
     def fetched(self, source: TopicPartition, records: int, last_offset: int) -> None:
         """Records were fetched."""
@@ -87,7 +96,6 @@ class Meter:
 
     def released(self, source: TopicPartition) -> None:
         """The partition is no longer this worker's."""
-        self.last_alive.pop(source, None)
         self._monitor.messages_active -= self._in_hand.pop(source, 0)
         for offsets in (
             self._monitor.tp_committed_offsets,

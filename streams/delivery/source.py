@@ -15,10 +15,19 @@ from streams.delivery.batch import Rules
 from streams.delivery.channel import Handoff
 from streams.delivery.clients import close_consumer, connect, make_consumer
 from streams.delivery.guarantee import make_finisher
-from streams.delivery.lane import Lane, LaneLimits
+from streams.delivery.lane import Lane, LaneLimits, Surroundings
 from streams.delivery.machinery import end_process
 from streams.delivery.meter import Meter
-from streams.failure.errors import AgentContractBroken, MachineryFailure, PaystreamError, TopicMissing
+from streams.delivery.status import State
+from streams.failure.breaker import Breakers
+from streams.failure.errors import (
+    AgentContractBroken,
+    BudgetExceeded,
+    LaneHalted,
+    MachineryFailure,
+    PaystreamError,
+    TopicMissing,
+)
 from streams.settings import DeliverySettings, KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -36,8 +45,10 @@ class Source(Service):
         handoff: the agent's queue.
         rules: how its records are treated.
         meter: where its lanes report.
+        breakers: of the worker's dependencies.
         kafka: how to reach the brokers.
         delivery: how to form and finish batches.
+        reopen_after: seconds until a lane whose output was refused is tried again.
         fail: what to do with a failure of the machinery; ends the process.
     """
 
@@ -48,9 +59,11 @@ class Source(Service):
         handoff: Handoff,
         rules: Rules,
         meter: Meter,
+        breakers: Breakers,
         kafka: KafkaSettings,
         delivery: DeliverySettings,
         *,
+        reopen_after: float = 5.0,
         fail: Callable[[PaystreamError], Any] = end_process,
         **kwargs: Any,
     ) -> None:
@@ -61,10 +74,14 @@ class Source(Service):
         self.lanes: dict[TopicPartition, Lane] = {}
         self._handoff = handoff
         self._rules = rules
+        self._breakers = breakers
+        self._reopen_after = reopen_after
         self._kafka = kafka
         self._delivery = delivery
         self._fail = fail
         self._consumer: AIOKafkaConsumer | None = None
+        self.joined = False
+        """Whether the group has given this member its partitions, if any."""
 
     async def on_start(self) -> None:
         """Check the topics and join the group; lanes start when partitions are assigned."""
@@ -105,6 +122,7 @@ class Source(Service):
             consumer.pause(source)
             lane = self.lanes[source] = self._make_lane(consumer, source)
             lane.start()
+        self.joined = True
         logger.info("%s has partitions %s", self.group, _listing(self.lanes))
 
     async def revoke(self) -> None:
@@ -123,10 +141,45 @@ class Source(Service):
         for source in lanes:
             self.meter.released(source)
 
+    def resume(self, source: TopicPartition) -> bool:
+        """Make a halted lane anew; False if there is none.
+
+        The halted lane is dead, so this is no repair in place: its successor starts as after a rebalance.
+        """
+        lane, consumer = self.lanes.get(source), self._consumer
+        if lane is None or lane.state is not State.HALTED or consumer is None or self.should_stop:
+            return False
+        logger.warning("%s: %s-%d goes on", self.group, source.topic, source.partition)
+        consumer.pause(source)
+        self.lanes[source] = self._make_lane(consumer, source)
+        self.lanes[source].start()
+        return True
+
+    def _lane_halted(self, lane: Lane, why: LaneHalted) -> None:
+        self.meter.halted()
+        source = lane.source
+        logger.error("%s: %s-%d has halted: %s", self.group, source.topic, source.partition, why)
+        if not isinstance(why, BudgetExceeded):
+            self.loop.call_later(self._reopen_after, self._reopen, lane)
+
+    def _reopen(self, lane: Lane) -> None:
+        if self.lanes.get(lane.source) is lane:
+            self.resume(lane.source)
+
     def _make_lane(self, consumer: AIOKafkaConsumer, source: TopicPartition) -> Lane:
         finisher = make_finisher(self._delivery.guarantee, self._kafka, consumer, self.group, source)
-        limits = LaneLimits(records=self._delivery.max_batch_records, deadline=self._kafka.deadline)
-        return Lane(source, consumer, self.group, finisher, self._handoff, self._rules, limits, self.meter, self._fail)
+        surroundings = Surroundings(
+            consumer,
+            self.group,
+            self._handoff,
+            self._rules,
+            LaneLimits(records=self._delivery.max_batch_records, deadline=self._kafka.deadline),
+            self.meter,
+            self._breakers,
+            self._fail,
+            self._lane_halted,
+        )
+        return Lane(source, finisher, surroundings)
 
     async def _check_topics(self) -> None:
         client = await connect(self._kafka)

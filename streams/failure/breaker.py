@@ -61,10 +61,11 @@ class Breaker:
         self._waiting = 0
         self._changed = asyncio.Event()
 
-    def open(self, reason: str, interval: float) -> None:
-        """The dependency failed: let nobody through for `interval` seconds."""
+    def open(self, reason: str, interval: float) -> bool:
+        """The dependency failed: let nobody through for `interval` seconds; say whether that is news."""
         now = self._clock()
-        if self.state is BreakerState.CLOSED:
+        news = self.state is BreakerState.CLOSED
+        if news:
             self._opened_at = now
             self.times_opened += 1
         if self.state is not BreakerState.OPEN:
@@ -72,13 +73,16 @@ class Breaker:
         self.state = BreakerState.OPEN
         self.reason = reason
         self._wake()
+        return news
 
-    def close(self) -> None:
-        """The dependency works: let everybody through."""
-        if self.state is not BreakerState.CLOSED:
-            self.state = BreakerState.CLOSED
-            self.reason = ""
-            self._wake()
+    def close(self) -> bool:
+        """The dependency works: let everybody through; say whether that is news."""
+        if self.state is BreakerState.CLOSED:
+            return False
+        self.state = BreakerState.CLOSED
+        self.reason = ""
+        self._wake()
+        return True
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:

@@ -16,8 +16,10 @@
     │   ├── CommitOutcomeUnknown       nobody can say whether the commit happened
     │   ├── BrokerDeadlineExceeded     the brokers did not answer for too long
     │   ├── LaneWouldNotStop           a lane outlived its deadline: two owners would be possible
-    │   ├── DeadLetterRefused          a dead letter could not be written; skipping it would lose it
     │   └── AgentContractBroken        an agent ended, or took a batch without finishing the one before
+    ├── LaneHalted                     one lane stops and waits, all others go on; nothing of it was committed
+    │   ├── OutputRefused              the brokers refuse an output or a dead letter; skipping it would lose it
+    │   └── BudgetExceeded             too many dead letters: it is not the records' fault any more
     ├── SetupError                     the worker or command cannot start as it is configured
     │   ├── BrokerUnreachable          nothing answers at the bootstrap address
     │   ├── TopicMissing               a topic that is needed does not exist
@@ -149,14 +151,25 @@ class LaneWouldNotStop(MachineryFailure):
     """A lane was still alive after its deadline. Two owners of one partition must not be possible."""
 
 
-class DeadLetterRefused(MachineryFailure):
-    """A dead letter could not be written. The record stays where it is: skipping it would lose it."""
-
-
 class AgentContractBroken(MachineryFailure):
     """An agent's body ended, raised, or took a batch without having finished the one before."""
 
     exit_status = ExitStatus.SOFTWARE
+
+
+class LaneHalted(PaystreamError):
+    """One lane stops and waits, while all others go on. What it had in hand was certainly not committed.
+
+    Its partition goes on, from the committed offset, with a lane made anew.
+    """
+
+
+class OutputRefused(LaneHalted):
+    """The brokers refuse an output or a dead letter. Tried again by itself: the cure is on their side."""
+
+
+class BudgetExceeded(LaneHalted):
+    """Too many records were dead-lettered. Somebody has to look, and to say ``paystream lanes resume``."""
 
 
 # -- start-up and commands -----------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pydantic import ValidationError
@@ -65,6 +65,8 @@ class Pause:
 
     dependency: str
     after: float
+    reason: str = field(default="", compare=False)
+    """One line without payload, as :func:`safe_reason` returns it."""
 
 
 Decision = Retry | DeadLetter | Pause
@@ -141,7 +143,7 @@ def decide(
         raise error
     found = _classified(error)
     if isinstance(found, DependencyUnavailable):
-        return Pause(found.dependency, policy.pause_interval)
+        return Pause(found.dependency, policy.pause_interval, safe_reason(error))
     if isinstance(found, (PermanentError, ValidationError)):
         return DeadLetter(safe_reason(error), _stage(found), Disposition.PERMANENT)
     after = policy.backoff.delay(attempt, random)

@@ -17,9 +17,11 @@ from streams.delivery.batch import Batch, Rules
 from streams.delivery.channel import Handoff
 from streams.delivery.clients import make_consumer
 from streams.delivery.guarantee import make_finisher
-from streams.delivery.lane import Lane, LaneLimits
+from streams.delivery.lane import Lane, LaneLimits, Surroundings
 from streams.delivery.meter import Meter
 from streams.delivery.source import Source
+from streams.failure.breaker import Breakers
+from streams.failure.budget import BudgetLimits
 from streams.failure.dead_letter import Limits
 from streams.failure.errors import PaystreamError
 from streams.failure.policy import FailurePolicy
@@ -94,8 +96,8 @@ async def running(
     handoff = Handoff(flow_control=FlowControlEvent(initially_suspended=False))
     failures: list[PaystreamError] = []
     source = Source(
-        topics, group, handoff, rules, Meter(Monitor(), "agent"), kafka or kafka_settings(servers), delivery,
-        fail=fail or failures.append,
+        topics, group, handoff, rules, Meter(Monitor(), "agent"), Breakers(), kafka or kafka_settings(servers),
+        delivery, reopen_after=failure.pause_interval, fail=fail or failures.append,
     )  # fmt: skip
     state = Running(source, servers, topics, failures)
 
@@ -150,17 +152,18 @@ async def lane_alone(
     consumer.pause(source)
     handoff = Handoff(flow_control=FlowControlEvent(initially_suspended=False))
     failures: list[PaystreamError] = []
-    lane = Lane(
-        source,
+    surroundings = Surroundings(
         consumer,
         group,
-        make_finisher(guarantee, kafka, consumer, group, source),
         handoff,
         rules_for(group, failure),
         LaneLimits(records=2_000, deadline=kafka.deadline),
         Meter(Monitor(), "agent"),
+        Breakers(),
         failures.append,
+        lambda _, why: failures.append(why),
     )
+    lane = Lane(source, make_finisher(guarantee, kafka, consumer, group, source), surroundings)
 
     async def act() -> None:
         while True:
@@ -185,4 +188,7 @@ def rules_for(group: str, failure: FailureSettings, *, dead_letters: bool = True
         dead_letter_suffix=failure.dead_letter_suffix if dead_letters else None,
         limits=Limits.of(failure),
         max_output_bytes=TopicSettings().max_message_bytes,
+        budget=BudgetLimits(
+            failure.max_consecutive_dead_letters, failure.max_dead_letter_share, failure.dead_letter_window
+        ),
     )

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections import Counter
 
 import pytest
@@ -104,11 +103,12 @@ def test_offsets_are_shown_under_fausts_names(meter: Meter, monitor: Monitor) ->
     assert monitor.tp_committed_offsets == {TP("orders", 1): 42}
 
 
-def test_a_fetch_shows_that_a_lane_is_alive_even_if_it_brought_nothing(meter: Meter) -> None:
-    before = time.monotonic()
+def test_the_end_of_a_log_is_known_once_it_was_seen(meter: Meter) -> None:
     meter.alive(ONE, None)
-    assert before <= meter.last_alive[ONE] <= time.monotonic()
-    assert OTHER not in meter.last_alive
+    assert meter.end_offset(ONE) is None
+    meter.alive(ONE, 100)
+    assert meter.end_offset(ONE) == 100
+    assert meter.end_offset(OTHER) is None
 
 
 def test_a_partition_given_away_is_not_shown_any_more_but_its_counts_stay(meter: Meter, monitor: Monitor) -> None:
@@ -117,7 +117,8 @@ def test_a_partition_given_away_is_not_shown_any_more_but_its_counts_stay(meter:
         meter.fetched(source, 5, 41)
         meter.committed(source, settled(Tally(5)), 0.01)
     meter.released(ONE)
-    assert set(meter.last_alive) == {OTHER}
+    assert meter.end_offset(ONE) is None
+    assert meter.end_offset(OTHER) == 100
     for offsets in (monitor.tp_end_offsets, monitor.tp_read_offsets, monitor.tp_committed_offsets):
         assert set(offsets) == {TP("orders", 2)}
     assert meter.tally.processed == 10
@@ -125,7 +126,7 @@ def test_a_partition_given_away_is_not_shown_any_more_but_its_counts_stay(meter:
 
 def test_a_partition_given_away_before_it_did_anything_is_no_error(meter: Meter) -> None:
     meter.released(ONE)
-    assert meter.last_alive == {}
+    assert meter.end_offset(ONE) is None
 
 
 def test_records_in_hand_when_a_partition_is_given_away_are_active_no_longer(meter: Meter, monitor: Monitor) -> None:

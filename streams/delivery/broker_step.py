@@ -1,0 +1,54 @@
+"""Awaiting a step that needs brokers, for so long and no longer, and saying what its failure means."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Final, TypeVar
+
+from aiokafka.errors import CommitFailedError, IllegalOperation, InvalidProducerEpoch, KafkaError, ProducerFenced
+from async_timeout import timeout
+
+from streams.failure.errors import BrokerDeadlineExceeded, CommitOutcomeUnknown, LaneFenced, MachineryFailure
+
+# IllegalOperation is what aiokafka's producer raises when it was fenced between begin and send.
+_FENCED: Final = (ProducerFenced, InvalidProducerEpoch, IllegalOperation, CommitFailedError)
+T = TypeVar("T")
+
+
+async def in_time(who: str, doing: str, step: Awaitable[T], seconds: float, *, committing: bool = False) -> T:
+    """Await `step`.
+
+    Arguments:
+        who: the lane's name, for the message.
+        doing: what it is doing, likewise.
+        step: the step.
+        seconds: how long the brokers may take.
+        committing: whether a failure leaves open if something was committed.
+
+    Raises:
+        LaneFenced: another owner of the partition was met.
+        BrokerDeadlineExceeded: the brokers did not answer.
+        CommitOutcomeUnknown: they did not answer, or failed, and `committing`.
+        MachineryFailure: anything else that Kafka's client said.
+    """
+    try:
+        async with timeout(seconds):
+            return await step
+    except _FENCED as error:
+        raise LaneFenced(
+            f"{who} lost its partition to another worker while {doing}; nothing of it was committed"
+        ) from error
+    except asyncio.TimeoutError as error:
+        late = CommitOutcomeUnknown if committing else BrokerDeadlineExceeded
+        raise late(f"{who} had no answer for {seconds:g} s while {doing}") from error
+    except KafkaError as error:
+        kind = CommitOutcomeUnknown if committing else MachineryFailure
+        raise kind(f"{who} failed while {doing}: {describe(error)}") from error
+
+
+def describe(error: Exception) -> str:
+    """Name a Kafka error with its text, which comes from the broker; of others, the class alone."""
+    if isinstance(error, KafkaError):
+        return f"{type(error).__name__} ({error})"
+    return type(error).__name__
