@@ -106,7 +106,9 @@ async def _describe(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[st
     configs: dict[str, dict[str, str]] = {}
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     for response in await admin.describe_configs(resources):
-        for _code, _message, _kind, name, entries in response.resources:
+        for code, message, _kind, name, entries in response.resources:
+            if code:
+                raise SetupError(f"the configuration of {name} cannot be read: {message or for_code(code).__name__}")
             configs[name] = {entry[0]: entry[1] for entry in entries}
     return {
         shape["topic"]: ActualTopic(

@@ -107,7 +107,8 @@ class Finisher(abc.ABC):
         """Group outputs by topic and partition.
 
         A topic with as many partitions as the source keeps its numbers, so that order per key holds end
-        to end; where the counts differ, the key decides, as Java's default partitioner would.
+        to end; where the counts differ, or the output has a key of its own, that decides, as Java's default
+        partitioner would.
         """
         groups: dict[tuple[str, int], list[Output]] = defaultdict(list)
         counts: dict[str, int] = {}
@@ -117,9 +118,11 @@ class Finisher(abc.ABC):
             if count is None:
                 count = counts[output.topic] = self._partitions(output.topic)
             partition = output.partition
-            if count != own and count and own:
+            if partition < 0 or (count != own and count and own):
                 key = output.key
-                partition = ((murmur2(key) & 0x7FFFFFFF) if key is not None else partition) % count
+                partition = ((murmur2(key) & 0x7FFFFFFF) if key is not None else max(partition, 0)) % (
+                    count or own or 1
+                )
             groups[output.topic, partition].append(output)
         return groups
 

@@ -14,12 +14,17 @@ from streams.failure.errors import Unpublishable
 ENVELOPE_BYTES: Final = 16_384
 
 
+BY_KEY: Final = -1
+"""Instead of a partition: let the key decide."""
+
+
 class Output(NamedTuple):
     """One record to be written. A tuple, because four are made for every payment."""
 
     topic: str
     partition: int
-    """The source record's; used as it is if both topics have as many partitions, else the key decides."""
+    """The source record's, used as it is if both topics have as many partitions; else, or if negative, the key
+    decides."""
     key: bytes | None
     value: bytes | None
     headers: Headers
@@ -105,7 +110,10 @@ class Outbox:
             )
         if type(headers) is not list:
             headers = list(headers)
-        self._outputs.append(Output(topic, record.partition, record.key if key is None else key, value, headers))
+        if key is None or key == record.key:
+            self._outputs.append(Output(topic, record.partition, record.key, value, headers))
+        else:  # under a key of its own: with others of that key, wherever they come from
+            self._outputs.append(Output(topic, BY_KEY, key, value, headers))
 
     @property
     def outputs(self) -> list[Output]:

@@ -26,6 +26,7 @@ from streams.failure.errors import (
     LaneHalted,
     MachineryFailure,
     PaystreamError,
+    SetupError,
     TopicMissing,
 )
 from streams.settings import DeliverySettings, KafkaSettings
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 # A lane's commit (1 s), abort (2 s) and close (1 s) must fit into the rebalance after its grace.
 _LETTING_GO_SECONDS: Final = 4.0
+_GROUP_CHECK_SECONDS: Final = 1.0
 
 
 class Source(Service):
@@ -99,6 +101,7 @@ class Source(Service):
             self._fail(failure)
             return
         self._handoff.watch(self._agent_broke)
+        self.add_future(self._watch_group(consumer))
         consumer.subscribe(list(self.topics), listener=_Listener(self))
 
     async def on_stop(self) -> None:
@@ -192,9 +195,24 @@ class Source(Service):
         missing = [topic for topic in needed if topic not in known]
         if missing:
             raise TopicMissing(
-                f"{self.group} needs {', '.join(missing)}, which does not exist on "
+                f"{self.group} needs {', '.join(missing)}, which does not exist, or this user may not see it, on "
                 f"{self._kafka.bootstrap_servers}: run 'paystream topics apply'"
             )
+
+    async def _watch_group(self, consumer: AIOKafkaConsumer) -> None:
+        """Notice that the group refuses this member, which aiokafka tells only those who fetch: no lane does yet."""
+        while not self.should_stop:
+            try:
+                consumer._coordinator.check_errors()
+            except KafkaError as error:
+                self._fail(
+                    SetupError(
+                        f"{self.group} cannot join its consumer group: {type(error).__name__} ({error}); with an "
+                        "authoriser, this user needs Read on the group"
+                    )
+                )
+                return
+            await self.sleep(_GROUP_CHECK_SECONDS)
 
     def _agent_broke(self, error: AgentContractBroken) -> None:
         self._fail(AgentContractBroken(f"{self.group}: {error}"))

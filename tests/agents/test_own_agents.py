@@ -9,7 +9,7 @@ import faust
 import pytest
 
 from streams.delivery import Batch, Outbox, Record, Skip, batches
-from streams.delivery.outbox import Tally
+from streams.delivery.outbox import BY_KEY, Tally
 from streams.failure.errors import InvalidRecord, TransientError
 from streams.testing import batch, record
 
@@ -54,7 +54,7 @@ async def test_what_a_handler_emits_is_in_the_batchs_outputs() -> None:
     taken = await put(batch(record({"orderId": "7"}, key=b"7", partition=3)))
     assert [(output.topic, output.key, output.partition) for output in taken.outputs] == [
         ("confirmations", b"7", 3),
-        ("copies", b"archive", 3),
+        ("copies", b"archive", BY_KEY),
     ]
 
 

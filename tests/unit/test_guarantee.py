@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.partitioner import murmur2
 from aiokafka.protocol.metadata import MetadataResponse_v1
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.delivery.clients import close_hard, make_consumer
 from streams.delivery.guarantee import AtLeastOnce, AtMostOnce, ExactlyOnce, Finisher, make_finisher
-from streams.delivery.outbox import Output
+from streams.delivery.outbox import BY_KEY, Output
 from streams.settings import Guarantee, KafkaSettings
 
 KAFKA = KafkaSettings()
@@ -134,3 +135,10 @@ async def test_a_finisher_that_never_connected_can_be_closed() -> None:
     async with finisher({}) as made:
         await made.close()
         assert made._producer._closed
+
+
+async def test_an_output_with_a_key_of_its_own_goes_where_java_would_put_that_key() -> None:
+    async with finisher({"orders": 4, "mails": 4}) as made:
+        own_key = Output("mails", BY_KEY, b"21", b"", [])
+        (destination,) = made._by_destination([own_key])
+        assert destination == ("mails", (murmur2(b"21") & 0x7FFFFFFF) % 4)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.delivery import Outbox, Output
-from streams.delivery.outbox import ENVELOPE_BYTES, Tally
+from streams.delivery.outbox import BY_KEY, ENVELOPE_BYTES, Tally
 from streams.failure.errors import Stage, Unpublishable
 from streams.testing import record
 
@@ -21,12 +21,12 @@ def outbox() -> Outbox:
     return made
 
 
-def test_an_output_keeps_the_partition_and_unless_told_otherwise_the_key_of_its_record(outbox: Outbox) -> None:
+def test_an_output_has_key_and_partition_of_its_record_unless_it_is_given_a_key_of_its_own(outbox: Outbox) -> None:
     outbox.emit("mails", b"hello", headers=[("a", b"1")])
     outbox.emit("stock", b"-1", key=b"85123A")
     assert outbox.outputs == [
         Output("mails", 3, b"7", b"hello", [("a", b"1")]),
-        Output("stock", 3, b"85123A", b"-1", []),
+        Output("stock", BY_KEY, b"85123A", b"-1", []),
     ]
 
 
