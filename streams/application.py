@@ -23,7 +23,6 @@ from streams.failure.dead_letter import Limits
 from streams.failure.errors import AgentContractBroken, MachineryFailure, SetupError
 from streams.failure.policy import FailurePolicy
 from streams.settings import PREFIX, Settings
-from streams.web.pages import add_pages
 
 # A batch of 2,000 payments is some 100,000 objects that live until its commit, none of them in a cycle: with
 # Python's default of 700 they would be searched for cycles over and over. Measured: 17,000 payments a second
@@ -59,7 +58,6 @@ class Application(faust.App):
         self.sources: list[Source] = []
         self.breakers = Breakers()
         super().__init__(settings.app_id, **{**faust_options(settings), **options})
-        add_pages(self)
 
     def batches(self, *topics: str, dead_letters: bool = True) -> BatchTopic:
         """Declare what an agent reads; see :func:`streams.delivery.channel.batches`."""

@@ -12,18 +12,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from aiokafka import TopicPartition
 from faust.web import Request, Response, View
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from streams.application import Application
 from streams.delivery.status import LaneStatus
 from streams.failure.policy import safe_reason
 from streams.web.health import Health, judge
-
-if TYPE_CHECKING:
-    from streams.application import Application
 
 CONTENT_TYPE: Final = "application/json"
 """What a POST must be. A page of another site cannot send it from somebody's browser without being asked."""
