@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import socket
 from collections.abc import Iterable
 from typing import Any, Final, cast
 
@@ -98,6 +99,22 @@ class Application(faust.App):
             loop=self.loop,
             beacon=self.beacon,
         )
+
+    async def on_first_start(self) -> None:
+        """Say in one line that the web port is taken; Faust would say it in fifty."""
+        if self.conf.web_enabled:
+            try:
+                with socket.create_server((self.conf.web_bind, self.conf.web_port)):
+                    pass
+            except OSError as error:
+                end_process(
+                    SetupError(
+                        f"the web server cannot listen on {self.conf.web_bind}:{self.conf.web_port} "
+                        f"({error.strerror}): another worker may run here; give this one a port of its own with -p or "
+                        "PAYSTREAM_WEB__PORT"
+                    )
+                )
+        await super().on_first_start()
 
     async def on_started(self) -> None:
         """Tune the process once everything that lives for ever exists."""

@@ -14,9 +14,17 @@ _SPEC_VERSION: Final = ("ce_specversion", b"1.0")
 _TRACE: Final = ("traceparent", "tracestate", "baggage")
 
 
+# Attributes are copied into every output: what is longer than this is no attribute, and counts as absent. W3C
+# allows a tracestate of 512 and a baggage of 8,192 bytes.
+_LONGEST_ATTRIBUTE: Final = 1024
+_LONGEST_TRACE: Final = 8192
+
+
 def _text(value: bytes | None) -> str | None:
     """Read a header that somebody else wrote: bad UTF-8 in it must not stop a good payment."""
-    return value.decode("utf-8", "replace") if value is not None else None
+    if value is None or len(value) > _LONGEST_ATTRIBUTE:
+        return None
+    return value.decode("utf-8", "replace")
 
 
 class Envelope(NamedTuple):
@@ -43,7 +51,7 @@ class Envelope(NamedTuple):
             _text(get("ce_type")),
             _text(get("ce_time")),
             _text(get("ce_subject")),
-            tuple([(name, found[name]) for name in _TRACE if get(name)]),
+            tuple([(name, found[name]) for name in _TRACE if 0 < len(get(name) or b"") <= _LONGEST_TRACE]),
         )
 
 

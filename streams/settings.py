@@ -141,7 +141,7 @@ class WebSettings(_Section):
 
     enabled: bool = Field(True, description="whether there is a page at all")
     bind: str = Field("127.0.0.1", description="address to listen on; the page has no password")
-    port: int = Field(6066, ge=0, le=65535, description="port to listen on")
+    port: int = Field(6066, ge=1, le=65535, description="port to listen on")
 
 
 class Settings(BaseSettings):

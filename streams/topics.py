@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,8 +39,13 @@ def dead_letter_topics(settings: Settings) -> tuple[str, ...]:
     return tuple(topic + settings.failure.dead_letter_suffix for topic in CONSUMED)
 
 
-def declared_topics(settings: Settings) -> tuple[TopicSpec, ...]:
-    """Describe every topic the pipeline needs, dead-letter topics included."""
+def declared_topics(settings: Settings, further: Sequence[str] = ()) -> tuple[TopicSpec, ...]:
+    """Describe every topic the pipeline needs, dead-letter topics included.
+
+    Arguments:
+        settings: partitions, replication and so on.
+        further: topics of somebody's own agents, to be like the other events'.
+    """
 
     def spec(name: str, retention: float, room: int = 0) -> TopicSpec:
         return TopicSpec(
@@ -54,6 +60,7 @@ def declared_topics(settings: Settings) -> tuple[TopicSpec, ...]:
             },
         )
 
-    return tuple(spec(name, settings.topics.retention) for name in EVENTS) + tuple(
-        spec(name, settings.topics.dead_letter_retention, DEAD_LETTER_ROOM) for name in dead_letter_topics(settings)
-    )
+    events = [spec(name, settings.topics.retention) for name in (*EVENTS, *further)]
+    retention = settings.topics.dead_letter_retention
+    letters = [spec(name, retention, DEAD_LETTER_ROOM) for name in dead_letter_topics(settings)]
+    return (*events, *letters)

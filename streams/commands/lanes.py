@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import aiohttp
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from streams.commands.command import asynchronous
 from streams.failure.errors import PaystreamError
@@ -42,7 +43,7 @@ def lanes() -> None:
 async def list_lanes(url: str | None) -> None:
     """Show the lanes of a worker."""
     status = await _ask("GET", _address(url), "/status/")
-    table = Table("group", "partition", "state", "offset", "lag", "quiet for", "why")
+    table = Table("group", Column("partition", no_wrap=True), "state", "offset", "lag", "quiet for")
     for lane in status["lanes"]:
         style = _STYLES.get(lane["state"], "green")
         table.add_row(
@@ -52,9 +53,11 @@ async def list_lanes(url: str | None) -> None:
             _text(lane["next_offset"]),
             _text(lane["lag"]),
             f"{lane['quiet_seconds']:.0f} s",
-            lane["reason"],
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for reason in sorted({lane["reason"] for lane in status["lanes"] if lane["reason"]}):
+        console.print(reason, soft_wrap=True, highlight=False, markup=False)
 
 
 @lanes.command()
@@ -88,7 +91,9 @@ async def _ask(method: str, address: str, path: str, **options: Any) -> Any:
         ):
             response.raise_for_status()
             return await response.json()
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+    except aiohttp.ClientResponseError as error:
+        raise PaystreamError(f"{address}{path} answered {error.status}: is that a worker of this version?") from error
+    except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
         raise PaystreamError(
             f"no worker answers at {address} ({type(error).__name__}): name it with --worker URL"
         ) from error

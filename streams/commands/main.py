@@ -17,7 +17,7 @@ This is the command line of Faust with commands of its own: all options of 'faus
 """
 
 # Faust's own, for what paystream does not use: tables, live checks and declared record types.
-_OF_NO_USE_HERE: Final = ("clean-versions", "livecheck", "model", "models", "reset", "tables")
+_OF_NO_USE_HERE: Final = ("clean-versions", "livecheck", "model", "models", "reset", "send", "tables")
 
 
 def main() -> None:
@@ -28,6 +28,7 @@ def main() -> None:
     from faust.cli.faust import cli
 
     cli.help = _WELCOME
+    cli.no_args_is_help = True
     for name in _OF_NO_USE_HERE:
         cli.commands[name].hidden = True
     cli(prog_name="paystream")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from streams.commands.command import asynchronous
 from streams.failure.errors import ExitStatus
@@ -30,13 +30,14 @@ def topics() -> None:
 
 
 @topics.command()
+@click.argument("names", metavar="[TOPIC]...", nargs=-1)
 @asynchronous
-async def apply() -> None:
-    """Create the topics that are missing.
+async def apply(names: tuple[str, ...]) -> None:
+    """Create the topics that are missing, and those of your own agents that you name.
 
     Existing topics are never changed; where one differs from what is declared, the table says so.
     """
-    _show(await apply_topics(settings().kafka, declared_topics(settings())))
+    _show(await apply_topics(settings().kafka, declared_topics(settings(), names)))
 
 
 @topics.command()
@@ -50,14 +51,12 @@ async def check() -> None:
 
 
 def _show(reports: list[TopicReport]) -> None:
-    table = Table("topic", "partitions", "replication", "state", "what differs")
+    table = Table(Column("topic", no_wrap=True), "partitions", "replication", "state")
     for report in reports:
         spec, style = report.spec, _STYLES[report.state]
-        table.add_row(
-            spec.name,
-            str(spec.partitions),
-            str(spec.replication),
-            f"[{style}]{report.state.value}[/]",
-            "\n".join(report.differences),
-        )
-    Console().print(table)
+        table.add_row(spec.name, str(spec.partitions), str(spec.replication), f"[{style}]{report.state.value}[/]")
+    console = Console()
+    console.print(table)
+    for report in reports:
+        if report.differences:
+            console.print(f"{report.spec.name} has {', '.join(report.differences)}", soft_wrap=True)

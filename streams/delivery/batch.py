@@ -31,6 +31,9 @@ Handler = Callable[[Record, Outbox], "Awaitable[None] | None"]
 # A handler that never waits would keep heartbeats and the other lanes from running for the whole batch;
 # at some 20 µs a record, 128 records are 2.5 ms between two chances for everybody else.
 _RECORDS_BETWEEN_YIELDS: Final = 128
+# What is handled is committed at least this often, however slow the handlers: a full batch of calls that take
+# 50 ms each would be 100 s, all of it repeated after a crash or a rebalance.
+_SLICE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,12 @@ class Halt:
     reason: str
 
 
-Verdict = Done | Retry | Pause | Halt
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """More records are left, and it was time to let the lane commit."""
+
+
+Verdict = Done | Continue | Retry | Pause | Halt
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,7 @@ class Batch:
         "_cursor",
         "_failed_since",
         "_first_failed_at",
+        "_give_back",
         "_outbox",
         "_paused_since",
         "_released",
@@ -122,6 +131,7 @@ class Batch:
         self._verdict: Verdict | None = None
         self._released: asyncio.Future[Verdict] | None = None
         self._revoked = False
+        self._give_back = False
         self.offers = 0
         """How often the batch was handed to the agent."""
 
@@ -142,7 +152,12 @@ class Batch:
 
         Returns:
             the batch itself, so that an agent can ``yield await batch.handle(handler)``.
+
+        Raises:
+            AgentContractBroken: the batch has been given back already: one batch, one handler.
         """
+        if self._released is not None and self._verdict is not None and not self._revoked:
+            raise AgentContractBroken(f"{self!r} was handled twice: a batch is given back by its first handler")
         try:
             verdict = await self._apply(handler)
         except BaseException as error:
@@ -154,6 +169,7 @@ class Batch:
     async def _apply(self, handler: Handler) -> Verdict:
         asynchronous = inspect.iscoroutinefunction(handler)
         records, outbox, limit = self.records, self._outbox, self.rules.policy.handler_timeout
+        slice_ends = time.monotonic() + _SLICE_SECONDS
         while self._cursor < len(records) and not self._revoked:
             if not self._cursor % _RECORDS_BETWEEN_YIELDS:
                 await asyncio.sleep(0)
@@ -183,6 +199,9 @@ class Batch:
                     self._budget.passed()
             self._cursor += 1
             self._attempt = 0
+            if (self._give_back or time.monotonic() >= slice_ends) and self._cursor < len(records):
+                outbox.close()
+                return Continue()
         outbox.close()
         return Done()
 
@@ -271,6 +290,20 @@ class Batch:
         next_offset = self.end if finished else self.records[self._cursor].offset
         tally, self._tally = self._tally, Tally()
         return Settled(self._outbox.drain(), next_offset, tally)
+
+    def give_back(self) -> None:
+        """Ask the agent to give the batch back after the record in hand."""
+        self._give_back = True
+
+    @property
+    def asked_back(self) -> bool:
+        """Whether :meth:`give_back` was called."""
+        return self._give_back
+
+    @property
+    def handled(self) -> int:
+        """How many records are settled, committed or not."""
+        return self._cursor
 
     def revoke(self) -> None:
         """The partition is no longer ours: no further record is handed to the handler."""

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from streams.failure.errors import BrokerUnreachable
+from streams.failure.errors import BrokerUnreachable, SetupError
 from streams.settings import KafkaSettings
 
 # Below the 1,048,588 bytes that a topic accepts by default, so that a batch never exceeds it.
@@ -43,7 +43,11 @@ def silent_clients() -> Iterator[None]:
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """Return the keyword arguments that every aiokafka client needs: where, and who we are."""
+    """Return the keyword arguments that every aiokafka client needs: where, and who we are.
+
+    Raises:
+        SetupError: a certificate or key cannot be read.
+    """
     options: dict[str, Any] = {
         "bootstrap_servers": kafka.bootstrap_servers,
         "client_id": kafka.client_id,
@@ -55,11 +59,20 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
         options["sasl_plain_username"] = kafka.sasl_username
         options["sasl_plain_password"] = kafka.sasl_password.get_secret_value()
     if kafka.security_protocol.endswith("SSL"):
+        options["ssl_context"] = _tls(kafka)
+    return options
+
+
+def _tls(kafka: KafkaSettings) -> ssl.SSLContext:
+    try:
         context = ssl.create_default_context(cafile=kafka.ssl_cafile)
         if kafka.ssl_certfile is not None:
             context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile)
-        options["ssl_context"] = context
-    return options
+    except OSError as error:  # ssl.SSLError is one
+        raise SetupError(
+            f"PAYSTREAM_KAFKA__SSL_CAFILE, __SSL_CERTFILE or __SSL_KEYFILE cannot be used: {error}"
+        ) from error
+    return context
 
 
 def make_consumer(kafka: KafkaSettings, group: str, max_partition_bytes: int) -> AIOKafkaConsumer:

@@ -35,7 +35,7 @@ from aiokafka.structs import OffsetAndMetadata
 from streams.delivery.clients import close_hard, make_producer
 from streams.delivery.crash_points import crash_point
 from streams.delivery.outbox import Output
-from streams.failure.errors import AgentContractBroken, OutputRefused
+from streams.failure.errors import OutputRefused
 from streams.settings import Guarantee, KafkaSettings
 
 # An abort waits for the leaders it wrote to, and they may be dead; the next owner's InitProducerId ends
@@ -55,6 +55,9 @@ class Finisher(abc.ABC):
         group: its name.
         source: the partition.
     """
+
+    commits_first = False
+    """Whether the offset moves before the records are handled."""
 
     def __init__(
         self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer, group: str, source: TopicPartition
@@ -92,7 +95,7 @@ class Finisher(abc.ABC):
         """Write the outputs and await every acknowledgement: nothing else proves that they are there."""
         producer, deliveries = self._producer, []
         for (topic, partition), group in self._by_destination(outputs).items():
-            for batch in _packed(topic, group, producer.create_batch):
+            for batch in _packed(group, producer.create_batch):
                 deliveries.append(await producer.send_batch(batch, topic, partition=partition))
         for failure in await asyncio.gather(*deliveries, return_exceptions=True):
             if isinstance(failure, KafkaError) and not isinstance(failure, _DOUBTFUL):
@@ -143,31 +146,21 @@ class Finisher(abc.ABC):
                 # aiokafka would wait for it to appear until the deadline, and then not say for what.
                 if topic not in (await client.fetch_all_metadata()).topics():
                     raise OutputRefused(
-                        f"{self._group} writes to {topic}, which does not exist: run 'paystream topics apply'"
+                        f"{self._group} writes to {topic}, which does not exist: run 'paystream topics apply {topic}'"
                     )
                 await client._wait_on_metadata(topic)
 
 
-def _packed(topic: str, outputs: Iterable[Output], create: Callable[[], BatchBuilder]) -> Iterator[BatchBuilder]:
-    """Pack outputs into as few of Kafka's batches as hold them.
-
-    Raises:
-        AgentContractBroken: a key or a header is not of the types that Kafka has.
-    """
+def _packed(outputs: Iterable[Output], create: Callable[[], BatchBuilder]) -> Iterator[BatchBuilder]:
+    """Pack outputs into as few of Kafka's batches as hold them."""
     batch = create()
     append = batch.append
-    try:
-        for _, _, key, value, headers in outputs:
-            if append(timestamp=None, key=key, value=value, headers=headers) is None:  # full
-                yield batch
-                batch = create()
-                append = batch.append
-                append(timestamp=None, key=key, value=value, headers=headers)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise AgentContractBroken(
-            f"a handler emitted an output for {topic} whose key or headers cannot be written: keys are bytes, "
-            "headers pairs of text and bytes"
-        ) from error
+    for _, _, key, value, headers in outputs:
+        if append(timestamp=None, key=key, value=value, headers=headers) is None:  # full
+            yield batch
+            batch = create()
+            append = batch.append
+            append(timestamp=None, key=key, value=value, headers=headers)
     yield batch
 
 
@@ -221,6 +214,8 @@ class AtLeastOnce(Finisher):
 
 class AtMostOnce(Finisher):
     """The offset moves before the handler sees a record: nothing repeats, a crash loses outputs."""
+
+    commits_first = True
 
     async def accept(self, next_offset: int) -> None:
         """Commit."""

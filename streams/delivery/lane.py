@@ -5,7 +5,8 @@ transaction; only then read the committed offset, seek there and resume. Run: fe
 the agent, wait, commit. The lane also does the waiting that is nobody's work: an agent's actor is free
 while a batch backs off or commits, so one stalled partition does not starve the others.
 
-A lane that fails is never repaired in place: it reports, and the process ends.
+A lane that fails is never repaired in place: it reports, and the process ends, or, where nothing is in doubt,
+the lane halts and another is made in its stead.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from typing import Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.delivery.batch import Batch, Done, Halt, Rules, Settled, Verdict
+from streams.delivery.batch import Batch, Continue, Done, Halt, Rules, Settled, Verdict
 from streams.delivery.broker_step import describe, in_time
 from streams.delivery.channel import Handoff
 from streams.delivery.crash_points import crash_point
+from streams.delivery.group_offsets import committed_offset
 from streams.delivery.guarantee import Finisher
 from streams.delivery.meter import Meter
 from streams.delivery.record import Record
@@ -30,7 +32,14 @@ from streams.delivery.status import LaneStatus, State
 from streams.delivery.tolerant_records import read_tolerantly
 from streams.failure.breaker import Breakers
 from streams.failure.budget import DeadLetterBudget
-from streams.failure.errors import BudgetExceeded, LaneHalted, LaneWouldNotStop, MachineryFailure, PaystreamError
+from streams.failure.errors import (
+    BudgetExceeded,
+    LaneHalted,
+    LaneWouldNotStop,
+    MachineryFailure,
+    OffsetBeyondEnd,
+    PaystreamError,
+)
 from streams.failure.policy import Pause, Retry
 
 logger = logging.getLogger(__name__)
@@ -40,6 +49,8 @@ _FETCH_SECONDS: Final = 1.0
 # A commit in flight takes some milliseconds; more means that a broker is in trouble, and then the next
 # owner settles it faster than we could.
 _COMMIT_GRACE_SECONDS: Final = 1.0
+# The last part of a grace, in which a batch that is not finished gives back what is handled of it.
+_GIVE_BACK_SHARE: Final = 0.25
 # After cancellation a lane has at most an abort (2 s), a stop and a hard close (1 s each) to do.
 _DEATH_SECONDS: Final = 5.0
 
@@ -109,6 +120,8 @@ class Lane:
         self._next_offset: int | None = None
         self._progress_at = time.monotonic()
         self._batch: Batch | None = None
+        self._accepted = False
+        self._read_to: int | None = None
         self._stopping = False
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -147,6 +160,7 @@ class Lane:
     async def _settle_down(self, task: asyncio.Task[None], grace: float) -> None:
         """Wait until nothing is in hand, for as long as it is worth it."""
         give_up = time.monotonic() + grace
+        give_back_at = give_up - _GIVE_BACK_SHARE * grace
         committing_since: float | None = None
         while not task.done() and self.state not in _AT_REST:
             now = time.monotonic()
@@ -154,13 +168,21 @@ class Lane:
                 committing_since = committing_since or now
                 remaining = committing_since + _COMMIT_GRACE_SECONDS - now
             else:
-                remaining = give_up - now
+                committing_since = None
+                remaining = (give_back_at if now < give_back_at else give_up) - now
+                if now >= give_back_at:
+                    self._ask_back()
             if remaining <= 0:
                 return
             self._changed.clear()
             changed = asyncio.ensure_future(self._changed.wait())
             await asyncio.wait({changed, task}, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
             changed.cancel()
+
+    def _ask_back(self) -> None:
+        """The batch will not be finished in time: have what is handled of it committed at least."""
+        if self._batch is not None and not self._finisher.commits_first:
+            self._batch.give_back()
 
     def status(self) -> LaneStatus:
         """Say how the lane stands."""
@@ -169,7 +191,7 @@ class Lane:
             self.source.topic,
             self.source.partition,
             self.state,
-            self._next_offset,
+            self._read_to if self._next_offset is None else max(self._next_offset, self._read_to or 0),
             self._around.meter.end_offset(self.source),
             time.monotonic() - self._progress_at,
             self.reason,
@@ -187,7 +209,7 @@ class Lane:
         halted: LaneHalted | None = None
         try:
             await self._begin()
-            while True:
+            while not self._stopping:
                 await self._work(await self._fetch())
         except asyncio.CancelledError:
             raise
@@ -196,13 +218,36 @@ class Lane:
         except Exception as error:
             self._report(error)
         finally:
-            if self._batch is not None:
-                self._batch.revoke()
-            await self._finisher.close()
+            self._let_go()
+            await self._close()
             self._enter(State.STOPPED)
         if halted is not None and not self._stopping:
             self._enter(State.HALTED, str(halted))
             self._around.halted(self, halted)
+
+    def _let_go(self) -> None:
+        """Take the batch away from the agent; what at_most_once can no longer handle is counted as lost."""
+        batch = self._batch
+        if batch is None:
+            return
+        batch.revoke()
+        unhandled = len(batch) - batch.handled
+        if unhandled and self._finisher.commits_first and self._accepted:
+            logger.error("%s: %d records before offset %d are lost", self._name, unhandled, batch.end)
+            self._around.meter.lost(unhandled)
+
+    async def _close(self) -> None:
+        """Close the finisher to the end, which is bounded: cancelled half-way, its producer would live on."""
+        closing = asyncio.ensure_future(self._finisher.close())
+        cancelled = False
+        while not closing.done():
+            try:
+                await asyncio.wait({closing})
+            except asyncio.CancelledError:
+                cancelled = True
+        closing.result()
+        if cancelled:
+            raise asyncio.CancelledError
 
     def _report(self, error: Exception) -> None:
         if self._stopping:
@@ -223,19 +268,28 @@ class Lane:
         logger.info("%s starts at offset %d", self._name, self._next_offset)
 
     async def _starting_offset(self) -> int:
-        committed = await self._around.consumer.committed(self.source)
+        committed = await committed_offset(self._around.consumer, self._around.group, self.source)
         first = (await self._around.consumer.beginning_offsets([self.source]))[self.source]
         if committed is None:
             return int(first)
         end = (await self._around.consumer.end_offsets([self.source]))[self.source]
         if first <= committed <= end:
             return int(committed)
-        logger.error(
-            "%s: the committed offset %d is outside of the log, which holds %d to %d: records were deleted by "
-            "retention, or the topic was made anew. Going on at %d.",
-            self._name, committed, first, end, first,
-        )  # fmt: skip
+        if committed > end:
+            raise OffsetBeyondEnd(
+                f"{self._name} is to go on at offset {committed}, but the log ends at {end}: the brokers have lost "
+                "records, or the topic was made anew. Decide where to go on: stop the workers, set the group's offsets "
+                "with Kafka's kafka-consumer-groups --reset-offsets, and start them again"
+            )
+        self._report_deleted(committed, first)
         return int(first)
+
+    def _report_deleted(self, wanted: int, first: int) -> None:
+        logger.error(
+            "%s: offsets %d to %d were deleted from the log before they were read. Going on at %d.",
+            self._name, wanted, first - 1, first,
+        )  # fmt: skip
+        self._around.meter.deleted(first - wanted)
 
     # -- work ------------------------------------------------------------------------------------
 
@@ -262,6 +316,8 @@ class Lane:
                 f"{self._name} was given offset {messages[0].offset} again after {self._next_offset}: "
                 "the log was truncated or the topic made anew"
             )
+        if messages[0].offset > self._next_offset:
+            await self._look_into_gap(self._next_offset)
         records = [Record.of(message) for message in messages]
         batch = self._batch = Batch(records, around.rules, self._budget)
         around.meter.fetched(self.source, len(records), records[-1].offset)
@@ -269,17 +325,34 @@ class Lane:
         crash_point("after_fetch")
         return batch
 
+    async def _look_into_gap(self, wanted: int) -> None:
+        """Transactions leave gaps, and so does retention: then aiokafka has gone to the log's beginning unasked."""
+        firsts = await self._in_time("looking into a gap", self._around.consumer.beginning_offsets([self.source]))
+        if firsts[self.source] > wanted:
+            self._report_deleted(wanted, firsts[self.source])
+
     async def _nothing_is_left(self) -> bool:
         """Whether all that is committed has been read; what a transaction holds open is not there yet."""
         stable = self._around.consumer.last_stable_offset(self.source)
-        return stable is None or await self._around.consumer.position(self.source) >= stable
+        position = await self._around.consumer.position(self.source)
+        if stable is not None and position < stable:
+            return False
+        self._read_to = position  # behind a transaction's marker, which is no record
+        return True
 
     async def _work(self, batch: Batch) -> None:
         """Bring a batch to its end, committing on the way whatever is settled before a wait."""
         self._enter(State.FINISHING)
+        self._accepted = False
         await self._in_time("accepting a batch", self._finisher.accept(batch.end))
+        self._accepted = True
         verdict = await self._attempt(batch)
         while not isinstance(verdict, Done):
+            if isinstance(verdict, Continue):
+                if batch.asked_back:
+                    return
+                verdict = await self._attempt(batch)
+                continue
             if isinstance(verdict, Halt):
                 raise BudgetExceeded(
                     f"{verdict.reason}. If it is not the records' fault, mend what is; then, or to go on all the "
@@ -319,10 +392,13 @@ class Lane:
             logger.warning("%s is down: %s. The partitions that need it pause.", pause.dependency, pause.reason)
             self._around.meter.opened(pause.dependency)
         self._enter(State.PAUSED, pause.reason or f"{pause.dependency} is down")
+        handled = batch.handled
         async with breaker.turn():
             verdict = await self._attempt(batch)
             if isinstance(verdict, Pause) and verdict.dependency == pause.dependency:
                 breaker.open(verdict.reason, verdict.after)
+            elif batch.handled == handled:  # it failed in another way, which proves nothing
+                breaker.open(pause.reason, pause.after)
             elif breaker.close():
                 logger.warning("%s is back", pause.dependency)
         return verdict

@@ -46,9 +46,20 @@ class Meter:
         """A dependency went down."""
         self._monitor.metric_counts[f"breaker.{dependency}.opened"] += 1
 
-    def halted(self) -> None:
-        """A lane halted."""
+    def halted(self, source: TopicPartition) -> None:
+        """A lane halted; what it had in hand will be fetched again."""
         self._monitor.metric_counts[f"{self._agent}.halted"] += 1
+        self._monitor.messages_active -= self._in_hand.pop(source, 0)
+
+    def deleted(self, records: int) -> None:
+        """Records were deleted from the log before they were read."""
+        self._monitor.metric_counts[f"{self._agent}.deleted_unread"] += records
+
+    def lost(self, records: int) -> None:
+        """Records whose offset had moved were not handled; at_most_once allows it, and it is counted."""
+        self.tally.skipped["lost"] += records
+        self._monitor.metric_counts[f"{self._agent}.skipped.lost"] += records
+        self._monitor.metric_counts[f"{self._agent}.consumed"] += records
 
     def fetched(self, source: TopicPartition, records: int, last_offset: int) -> None:
         """Records were fetched."""

@@ -9,8 +9,7 @@ from typing import Final, NamedTuple
 from streams.delivery.record import Headers, Record
 from streams.failure.errors import Unpublishable
 
-# Kafka counts a record's headers, key and framing against max.message.bytes; 16 KiB covers the headers
-# that this pipeline writes, dead-letter headers included.
+# Kafka counts its own framing against max.message.bytes, too: a few bytes for each header and 100 for the batch.
 ENVELOPE_BYTES: Final = 16_384
 
 
@@ -95,25 +94,24 @@ class Outbox:
             headers: (name, bytes) pairs.
 
         Raises:
-            TypeError: the value is not bytes.
+            TypeError: key, value or a header is not bytes.
             Unpublishable: no broker would accept a value this large.
         """
         record = self._record
         if record is None:
             raise RuntimeError("emit() was called outside of a handler: outputs belong to the record in hand")
-        if value is not None and type(value) is not bytes:
-            raise TypeError(f"an output for {topic} is {type(value).__name__}; encode it to bytes")
-        if value is not None and len(value) > self._limit:
+        key = record.key if key is None else key
+        size = _size(topic, key, value, headers)
+        if size > self._limit:
             raise Unpublishable(
-                f"an output for {topic} is {len(value)} bytes, more than the {self._limit} that fit; "
+                f"an output for {topic} is {size} bytes with key and headers, more than the {self._limit} that fit; "
                 "raise PAYSTREAM_TOPICS__MAX_MESSAGE_BYTES and apply it to the topic"
             )
         if type(headers) is not list:
             headers = list(headers)
-        if key is None or key == record.key:
-            self._outputs.append(Output(topic, record.partition, record.key, value, headers))
-        else:  # under a key of its own: with others of that key, wherever they come from
-            self._outputs.append(Output(topic, BY_KEY, key, value, headers))
+        # Under a key of its own: with others of that key, wherever they come from.
+        partition = record.partition if key == record.key else BY_KEY
+        self._outputs.append(Output(topic, partition, key, value, headers))
 
     @property
     def outputs(self) -> list[Output]:
@@ -143,3 +141,24 @@ class Outbox:
         """Hand over what was emitted and start anew."""
         outputs, self._outputs = self._outputs, []
         return outputs
+
+
+def _size(topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """Return the bytes of an output, as far as they depend on it.
+
+    Raises:
+        TypeError: something is not bytes. Here, where it is one record's failure, and not in the lane.
+    """
+    size = 0
+    for part in (key, value):
+        if part is not None:
+            if type(part) is not bytes:
+                raise TypeError(f"key or value of an output for {topic} is {type(part).__name__}: encode it to bytes")
+            size += len(part)
+    for name, text in headers:
+        size += len(name)
+        if text is not None:
+            if type(text) is not bytes:
+                raise TypeError(f"header {name} of an output for {topic} is {type(text).__name__}: encode it to bytes")
+            size += len(text)
+    return size

@@ -25,6 +25,7 @@ from streams.failure.errors import (
     BudgetExceeded,
     LaneHalted,
     MachineryFailure,
+    OffsetBeyondEnd,
     PaystreamError,
     SetupError,
     TopicMissing,
@@ -82,6 +83,7 @@ class Source(Service):
         self._delivery = delivery
         self._fail = fail
         self._consumer: AIOKafkaConsumer | None = None
+        self._halts: dict[TopicPartition, str] = {}
         self.joined = False
         """Whether the group has given this member its partitions, if any."""
 
@@ -152,17 +154,19 @@ class Source(Service):
         lane, consumer = self.lanes.get(source), self._consumer
         if lane is None or lane.state is not State.HALTED or consumer is None or self.should_stop:
             return False
-        logger.warning("%s: %s-%d goes on", self.group, source.topic, source.partition)
         consumer.pause(source)
         self.lanes[source] = self._make_lane(consumer, source)
         self.lanes[source].start()
         return True
 
     def _lane_halted(self, lane: Lane, why: LaneHalted) -> None:
-        self.meter.halted()
         source = lane.source
-        logger.error("%s: %s-%d has halted: %s", self.group, source.topic, source.partition, why)
-        if not isinstance(why, BudgetExceeded):
+        self.meter.halted(source)
+        # A lane that is tried again by itself says so once, not every few seconds.
+        level = logging.INFO if self._halts.get(source) == str(why) else logging.ERROR
+        self._halts[source] = str(why)
+        logger.log(level, "%s: %s-%d has halted: %s", self.group, source.topic, source.partition, why)
+        if not isinstance(why, (BudgetExceeded, OffsetBeyondEnd)):
             self.loop.call_later(self._reopen_after, self._reopen, lane)
 
     def _reopen(self, lane: Lane) -> None:

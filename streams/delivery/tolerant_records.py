@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from typing import Any
+from weakref import WeakSet
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer import fetcher
@@ -17,6 +18,8 @@ from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
 
 logger = logging.getLogger(__name__)
+
+_changed_over: WeakSet[AIOKafkaConsumer] = WeakSet()
 
 
 class _Forgiving(bytearray):
@@ -54,10 +57,12 @@ def read_tolerantly(
     """Read on with the forgiving parser, from `next_offset`.
 
     Raises:
-        UnicodeDecodeError: `error`, if that parser is in use already.
+        UnicodeDecodeError: `error`, if this consumer has been changed over to that parser already.
     """
-    if fetcher.MemoryRecords is _ForgivingRecords:
+    if consumer in _changed_over:
         raise error
+    # Each consumer once: what another has fetched already was still taken apart by the parser that raised.
+    _changed_over.add(consumer)
     logger.warning(
         "%s-%d, at or after offset %d: a header's name is not UTF-8. It is read with escapes, "
         "and all records of this process by a slower parser from now on.",

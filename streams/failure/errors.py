@@ -19,7 +19,8 @@
     │   └── AgentContractBroken        an agent ended, or took a batch without finishing the one before
     ├── LaneHalted                     one lane stops and waits, all others go on; nothing of it was committed
     │   ├── OutputRefused              the brokers refuse an output or a dead letter; skipping it would lose it
-    │   └── BudgetExceeded             too many dead letters: it is not the records' fault any more
+    │   ├── BudgetExceeded             too many dead letters: it is not the records' fault any more
+    │   └── OffsetBeyondEnd            the log ends before the committed offset: brokers have lost records
     ├── SetupError                     the worker or command cannot start as it is configured
     │   ├── BrokerUnreachable          nothing answers at the bootstrap address
     │   ├── TopicMissing               a topic that is needed does not exist
@@ -158,9 +159,10 @@ class AgentContractBroken(MachineryFailure):
 
 
 class LaneHalted(PaystreamError):
-    """One lane stops and waits, while all others go on. What it had in hand was certainly not committed.
+    """One lane stops and waits, while all others go on.
 
-    Its partition goes on, from the committed offset, with a lane made anew.
+    Its partition goes on, from the committed offset, with a lane made anew. What the lane had in hand is
+    delivered again; with at_most_once, whose offset moves first, it is lost, and counted as skipped.
     """
 
 
@@ -170,6 +172,10 @@ class OutputRefused(LaneHalted):
 
 class BudgetExceeded(LaneHalted):
     """Too many records were dead-lettered. Somebody has to look, and to say ``paystream lanes resume``."""
+
+
+class OffsetBeyondEnd(LaneHalted):
+    """The log ends before the committed offset. Whether to read it again or to go on is not ours to guess."""
 
 
 # -- start-up and commands -----------------------------------------------------------------------

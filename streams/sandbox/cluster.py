@@ -109,9 +109,10 @@ class Cluster:
                     self._kill_all()
                     if attempt == _PORT_ATTEMPTS:
                         raise
-        except BaseException:
+        except BaseException as error:
             self._kill_all()
-            self._close_folder(keep_logs=True)
+            # Cancelled: then there is nothing that the logs could explain.
+            self._close_folder(keep_logs=isinstance(error, Exception))
             raise
 
     async def stop(self, deadline: float | None = None) -> None:

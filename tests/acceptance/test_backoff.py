@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -123,12 +124,13 @@ async def test_while_a_dependency_is_down_everything_waits_and_nothing_is_dead_l
     monkeypatch.setenv("MOODY_DEPENDENCY", str(dependency))
     await produce(crew.servers, PAYMENT_COMPLETED, _payments(400))
     settings = {"FAILURE__PAUSE_INTERVAL": "0.05", "FAILURE__MAX_RETRIES": "0"}
-    worker = _moody(crew, monkeypatch, **settings).start()
+    worker = await _moody(crew, monkeypatch, **settings).start().ready()
 
-    def probed() -> bool:
-        return worker.said().count("waits for the file") > 20
+    def waiting() -> bool:
+        lanes = json.loads(worker.fetch("/status/")[1])["lanes"]
+        return sum(lane["state"] == "paused" for lane in lanes) >= 3  # one may be probing
 
-    await eventually(probed, "the dependency to have been probed several times by each partition")
+    await eventually(waiting, "all partitions to wait for the dependency")
     async with admin(crew.servers) as client:
         assert await committed(client, crew.group("moody"), PAYMENT_COMPLETED) == {}
     dependency.touch()

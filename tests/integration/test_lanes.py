@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.partitioner import DefaultPartitioner
 from support.agent import kafka_settings, lane_alone, running, unique
 from support.kafka import admin, committed, create_topic, end_offsets, produce, read_topic, wait_until_consumed
@@ -220,8 +221,8 @@ async def test_a_lane_goes_on_where_its_predecessor_committed(kafka: Cluster) ->
     assert len(await read_topic(kafka.bootstrap_servers, out)) == 300
 
 
-async def test_an_offset_outside_of_the_log_is_reported_and_the_lane_starts_at_the_beginning(
-    kafka: Cluster, caplog: pytest.LogCaptureFixture
+async def test_a_log_that_ends_before_the_committed_offset_halts_the_lane_for_somebody_to_decide(
+    kafka: Cluster,
 ) -> None:
     source, out = await _topics(kafka, 1)
     group = unique("group")
@@ -231,14 +232,35 @@ async def test_an_offset_outside_of_the_log_is_reported_and_the_lane_starts_at_t
     def copy(record: Record, outbox: Outbox) -> None:
         outbox.emit(out, record.value)
 
-    async with running(kafka.bootstrap_servers, [source], copy, group=group):
+    async with running(kafka.bootstrap_servers, [source], copy, group=group) as agent:
 
-        async def again() -> bool:
-            return await _committed(kafka, group, source) == {0: 5}
+        def reasons() -> list[str]:
+            return [lane.reason for lane in agent.source.lanes.values() if lane.state is State.HALTED]
 
-        await eventually(again, "the topic to be read from its beginning")
-    assert "the committed offset 1000 is outside of the log, which holds 0 to 5" in caplog.text
-    assert len(await read_topic(kafka.bootstrap_servers, out)) == 5
+        (reason,) = await eventually(reasons, "the lane to halt")
+        assert not agent.failures
+    assert "is to go on at offset 1000, but the log ends at 5" in reason
+    assert await _committed(kafka, group, source) == {0: 1_000}
+    assert await read_topic(kafka.bootstrap_servers, out) == []
+
+
+async def test_records_deleted_before_they_were_read_are_reported(
+    kafka: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, out = await _topics(kafka, 1)
+    group = unique("group")
+    await produce(kafka.bootstrap_servers, source, _numbered(5, 1))
+    await _commit(kafka, group, TopicPartition(source, 0), 1)
+    async with admin(kafka.bootstrap_servers) as client:
+        await client.delete_records({TopicPartition(source, 0): RecordsToDelete(before_offset=3)})
+
+    def copy(record: Record, outbox: Outbox) -> None:
+        outbox.emit(out, record.value)
+
+    async with running(kafka.bootstrap_servers, [source], copy, group=group) as agent:
+        await agent.consumed()
+    assert "offsets 1 to 2 were deleted from the log before they were read" in caplog.text
+    assert len(await read_topic(kafka.bootstrap_servers, out)) == 2
 
 
 async def _commit(kafka: Cluster, group: str, partition: TopicPartition, offset: int) -> None:

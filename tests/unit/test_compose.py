@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.waiting import eventually
 import yaml
 
 from streams.sandbox import Cluster
@@ -242,8 +243,12 @@ async def test_three_real_brokers_run_with_these_properties_and_hold_the_declare
     async with Cluster(brokers=len(BROKERS), properties=shared) as cluster:
         kafka = wanted.kafka.model_copy(update={"bootstrap_servers": cluster.bootstrap_servers})
         await apply_topics(kafka, declared_topics(wanted))
-        reports = await apply_topics(kafka, declared_topics(wanted), create=False)
-    assert [report.state for report in reports] == [TopicState.AS_DECLARED] * len(declared_topics(wanted))
+
+        async def all_as_declared() -> bool:  # each broker hears of a new topic in its own time
+            reports = await apply_topics(kafka, declared_topics(wanted), create=False)
+            return [report.state for report in reports] == [TopicState.AS_DECLARED] * len(reports)
+
+        await eventually(all_as_declared, "the topics to be as declared on every broker")
 
 
 # -- the image and the file ------------------------------------------------------------------------

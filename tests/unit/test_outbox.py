@@ -41,15 +41,15 @@ def test_a_tombstone_can_be_written(outbox: Outbox) -> None:
 
 
 def test_the_largest_value_that_fits_is_taken(outbox: Outbox) -> None:
-    outbox.emit("mails", b"x" * 100)
+    outbox.emit("mails", b"x" * 99)  # and the key, of one byte
     assert len(outbox.outputs) == 1
 
 
 def test_a_value_no_broker_would_take_is_refused_with_the_setting_to_raise(outbox: Outbox) -> None:
     with pytest.raises(Unpublishable) as caught:
-        outbox.emit("mails", b"x" * 101)
+        outbox.emit("mails", b"x" * 100)
     assert caught.value.stage is Stage.PUBLISH
-    assert "mails is 101 bytes, more than the 100 that fit" in str(caught.value)
+    assert "mails is 101 bytes with key and headers, more than the 100 that fit" in str(caught.value)
     assert "PAYSTREAM_TOPICS__MAX_MESSAGE_BYTES" in str(caught.value)
     assert outbox.outputs == []
 

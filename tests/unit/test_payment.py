@@ -93,8 +93,8 @@ def test_a_gift_is_free_but_an_order_is_not() -> None:
 # -- the sum -------------------------------------------------------------------------------------
 
 
-def test_an_amount_that_is_not_the_sum_of_the_lines_is_refused_naming_both() -> None:
-    assert problem(amount="15.31") == "amount 15.31 is not the sum of the lines, 15.30"
+def test_an_amount_that_is_not_the_sum_of_the_lines_is_refused() -> None:
+    assert problem(amount="15.31") == "amount is not the sum of the lines"
 
 
 def test_the_sum_is_rounded_once_half_up() -> None:
@@ -103,14 +103,13 @@ def test_the_sum_is_rounded_once_half_up() -> None:
 
 
 def test_the_sum_is_exact_for_the_largest_order_there_can_be() -> None:
-    line = LINE | {"quantity": 2**31 - 1, "unitPrice": "999999999999.999999"}
-    millionths = MAX_LINES * (2**31 - 1) * 999_999_999_999_999_999
-    whole, rest = divmod((millionths + 5_000) // 10_000, 100)
-    assert problem(lines=[line] * MAX_LINES) == f"amount 15.30 is not the sum of the lines, {whole}.{rest:02}"
+    lines = [LINE | {"quantity": 1, "unitPrice": "99999999.999999"}] * MAX_LINES
+    assert parse(lines=lines, amount="999999999999.99").amount == Decimal("999999999999.99")
+    assert problem(lines=lines, amount="999999999999.98") == "amount is not the sum of the lines"
 
 
 def test_an_amount_finer_than_its_currency_is_refused() -> None:
-    assert problem(amount="15.305") == "amount 15.305 has more fraction digits than GBP has"
+    assert problem(amount="15.305") == "amount has more fraction digits than its currency"
 
 
 @pytest.mark.parametrize("amount", ["15.3", "15.30", "15.300000"])
