@@ -41,7 +41,11 @@ class SourcesInsteadOfConsumer(BootStrategy):
 
     def server(self) -> Iterable[ServiceT]:
         """Return the services of a worker, in starting order."""
-        return [*super().server(), *cast("Application", self.app).make_sources()]
+        try:
+            sources = cast("Application", self.app).make_sources()
+        except SetupError as error:
+            end_process(error)
+        return [*super().server(), *sources]
 
 
 class Application(faust.App):

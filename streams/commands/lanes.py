@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import click
+from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -17,10 +18,30 @@ from streams.web.pages import ResumeAnswer, ResumeRequest
 
 _STYLES = {"halted": "bold red", "paused": "yellow", "retrying": "yellow"}
 _SECONDS = 10.0
+M = TypeVar("M", bound=BaseModel)
 
 _worker = click.option(
     "--worker", "url", metavar="URL", help="the worker's web address, if not PAYSTREAM_WEB__BIND and __PORT say it"
 )
+
+
+class _Lane(BaseModel):
+    """What is shown of a lane."""
+
+    group: str
+    topic: str
+    partition: int
+    state: str
+    next_offset: int | None
+    lag: int | None
+    quiet_seconds: float
+    reason: str
+
+
+class _Status(BaseModel):
+    """What is shown of a worker."""
+
+    lanes: tuple[_Lane, ...]
 
 
 @click.group()
@@ -42,21 +63,21 @@ def lanes() -> None:
 @asynchronous
 async def list_lanes(url: str | None) -> None:
     """Show the lanes of a worker."""
-    status = await _ask("GET", _address(url), "/status/")
+    status = await _ask(_Status, "GET", _address(url), "/status/")
     table = Table("group", Column("partition", no_wrap=True), "state", "offset", "lag", "quiet for")
-    for lane in status["lanes"]:
-        style = _STYLES.get(lane["state"], "green")
+    for lane in status.lanes:
+        style = _STYLES.get(lane.state, "green")
         table.add_row(
-            lane["group"],
-            f"{lane['topic']}-{lane['partition']}",
-            f"[{style}]{lane['state']}[/]",
-            _text(lane["next_offset"]),
-            _text(lane["lag"]),
-            f"{lane['quiet_seconds']:.0f} s",
+            lane.group,
+            f"{lane.topic}-{lane.partition}",
+            f"[{style}]{lane.state}[/]",
+            _text(lane.next_offset),
+            _text(lane.lag),
+            f"{lane.quiet_seconds:.0f} s",
         )
     console = Console()
     console.print(table)
-    for reason in sorted({lane["reason"] for lane in status["lanes"] if lane["reason"]}):
+    for reason in sorted({lane.reason for lane in status.lanes if lane.reason}):
         console.print(reason, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -69,7 +90,7 @@ async def list_lanes(url: str | None) -> None:
 async def resume(topic: str, partition: int, group: str | None, url: str | None) -> None:
     """Let the halted lane of a partition go on, with a new dead-letter budget."""
     wanted = ResumeRequest(topic=topic, partition=partition, group=group)
-    answer = ResumeAnswer.model_validate(await _ask("POST", _address(url), "/lanes/resume/", json=wanted.model_dump()))
+    answer = await _ask(ResumeAnswer, "POST", _address(url), "/lanes/resume/", json=wanted.model_dump())
     if not answer.resumed:
         raise PaystreamError(
             f"no lane of {topic}-{partition} has halted at {_address(url)}: 'paystream lanes list' shows its lanes; "
@@ -83,17 +104,17 @@ def _address(url: str | None) -> str:
     return (url or f"http://{web.bind}:{web.port}").rstrip("/")
 
 
-async def _ask(method: str, address: str, path: str, **options: Any) -> Any:
+async def _ask(model: type[M], method: str, address: str, path: str, **options: Any) -> M:
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_SECONDS)) as session,
             session.request(method, address + path, **options) as response,
         ):
             response.raise_for_status()
-            return await response.json()
+            return model.model_validate(await response.json())
     except aiohttp.ClientResponseError as error:
         raise PaystreamError(f"{address}{path} answered {error.status}: is that a worker of this version?") from error
-    except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+    except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
         raise PaystreamError(
             f"no worker answers at {address} ({type(error).__name__}): name it with --worker URL"
         ) from error

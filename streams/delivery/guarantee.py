@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import abc
 import asyncio
+from asyncio import Future
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
@@ -42,6 +43,8 @@ from streams.settings import Guarantee, KafkaSettings
 # the transaction anyway.
 _ABORT_SECONDS: Final = 2.0
 _STOP_SECONDS: Final = 1.0
+# A delivery takes milliseconds; after this it is worth looking whether its topic still exists.
+_LOOK_AGAIN_SECONDS: Final = 2.0
 # After these nobody knows what the brokers hold; any other error of a delivery is their plain no.
 _DOUBTFUL: Final = (ProducerFenced, InvalidProducerEpoch, OutOfOrderSequenceNumber, ProducerClosed)
 
@@ -91,12 +94,21 @@ class Finisher(abc.ABC):
             stopping.cancel()
         await close_hard(self._producer)
 
-    async def _deliver(self, outputs: Iterable[Output]) -> None:
+    async def _deliver(self, outputs: Sequence[Output]) -> None:
         """Write the outputs and await every acknowledgement: nothing else proves that they are there."""
         producer, deliveries = self._producer, []
         for (topic, partition), group in self._by_destination(outputs).items():
             for batch in _packed(group, producer.create_batch):
                 deliveries.append(await producer.send_batch(batch, topic, partition=partition))
+        await self._acknowledged(deliveries, outputs)
+
+    async def _acknowledged(self, deliveries: Sequence[Future[Any]], outputs: Sequence[Output]) -> None:
+        waiting = set(deliveries)
+        while waiting:
+            _, waiting = await asyncio.wait(waiting, timeout=_LOOK_AGAIN_SECONDS)
+            if waiting:
+                # aiokafka tries for ever to write to a topic that was deleted meanwhile.
+                await self._refuse_missing(outputs)
         for failure in await asyncio.gather(*deliveries, return_exceptions=True):
             if isinstance(failure, KafkaError) and not isinstance(failure, _DOUBTFUL):
                 topics = ", ".join(sorted({output.topic for output in outputs}))
@@ -134,6 +146,21 @@ class Finisher(abc.ABC):
         known = self._producer.client.cluster.partitions_for_topic(topic)
         return len(known) if known else 0
 
+    async def _refuse_missing(self, outputs: Iterable[Output]) -> None:
+        """Say which topic does not exist.
+
+        Raises:
+            OutputRefused: one does not.
+        """
+        try:
+            there = (await self._producer.client.fetch_all_metadata()).topics()
+        except KafkaError:
+            return  # no broker can say; those who wait have a deadline
+        for topic in sorted({output.topic for output in outputs} - set(there)):
+            raise OutputRefused(
+                f"{self._group} writes to {topic}, which does not exist: run 'paystream topics apply {topic}'"
+            )
+
     async def _know(self, outputs: Iterable[Output]) -> None:
         """Make sure that the producer knows the partitions of every topic it is to write to.
 
@@ -144,10 +171,7 @@ class Finisher(abc.ABC):
         for topic in {output.topic for output in outputs} | {self._source.topic}:
             if not self._partitions(topic):
                 # aiokafka would wait for it to appear until the deadline, and then not say for what.
-                if topic not in (await client.fetch_all_metadata()).topics():
-                    raise OutputRefused(
-                        f"{self._group} writes to {topic}, which does not exist: run 'paystream topics apply {topic}'"
-                    )
+                await self._refuse_missing(outputs)
                 await client._wait_on_metadata(topic)
 
 

@@ -121,6 +121,7 @@ class Lane:
         self._progress_at = time.monotonic()
         self._batch: Batch | None = None
         self._accepted = False
+        self._in_doubt: Settled | None = None
         self._read_to: int | None = None
         self._stopping = False
         self._changed = asyncio.Event()
@@ -231,10 +232,13 @@ class Lane:
         if batch is None:
             return
         batch.revoke()
-        unhandled = len(batch) - batch.handled
-        if unhandled and self._finisher.commits_first and self._accepted:
-            logger.error("%s: %d records before offset %d are lost", self._name, unhandled, batch.end)
-            self._around.meter.lost(unhandled)
+        if not self._finisher.commits_first or not self._accepted:
+            return
+        lost = len(batch) - batch.handled + batch.tally.consumed
+        lost += self._in_doubt.tally.consumed if self._in_doubt is not None else 0
+        if lost:
+            logger.error("%s: %d records before offset %d are lost", self._name, lost, batch.end)
+            self._around.meter.lost(lost)
 
     async def _close(self) -> None:
         """Close the finisher to the end, which is bounded: cancelled half-way, its producer would live on."""
@@ -367,6 +371,7 @@ class Lane:
     async def _attempt(self, batch: Batch) -> Verdict:
         """Hand the batch over, and commit what the agent has settled of it."""
         self._enter(State.HANDLING)
+        self._progressed()  # what it waited for before was not its doing
         released = batch.offer()
         started = time.monotonic()
         self._around.handoff.put_nowait(batch)
@@ -388,28 +393,35 @@ class Lane:
     async def _probe(self, batch: Batch, pause: Pause) -> Verdict:
         """Wait until the dependency is back, or until it is this lane's turn to see if it is."""
         breaker = self._around.breakers.of(pause.dependency)
-        if breaker.open(pause.reason, pause.after):
-            logger.warning("%s is down: %s. The partitions that need it pause.", pause.dependency, pause.reason)
-            self._around.meter.opened(pause.dependency)
-        self._enter(State.PAUSED, pause.reason or f"{pause.dependency} is down")
         handled = batch.handled
-        async with breaker.turn():
-            verdict = await self._attempt(batch)
-            if isinstance(verdict, Pause) and verdict.dependency == pause.dependency:
-                breaker.open(verdict.reason, verdict.after)
-            elif batch.handled == handled:  # it failed in another way, which proves nothing
+        while True:
+            if breaker.open(pause.reason, pause.after):
+                logger.warning("%s is down: %s. The partitions that need it pause.", pause.dependency, pause.reason)
+                self._around.meter.opened(pause.dependency)
+            self._enter(State.PAUSED, pause.reason or f"{pause.dependency} is down")
+            async with breaker.turn():
+                verdict = await self._attempt(batch)
+                if batch.handled > handled:
+                    # A record got through: the best evidence there is.
+                    if breaker.close():
+                        logger.warning("%s is back", pause.dependency)
+                    return verdict
+                if isinstance(verdict, Halt):
+                    return verdict
+                # Still down, or it failed in another way, which proves nothing.
                 breaker.open(pause.reason, pause.after)
-            elif breaker.close():
-                logger.warning("%s is back", pause.dependency)
-        return verdict
+                if isinstance(verdict, Pause) and verdict.dependency != pause.dependency:
+                    return verdict
 
     async def _finish(self, settled: Settled) -> None:
         self._enter(State.FINISHING)
+        self._in_doubt = settled
         started = time.monotonic()
         await self._in_time(
             "committing a batch", self._finisher.finish(settled.outputs, settled.next_offset), committing=True
         )
         self._next_offset = settled.next_offset
+        self._in_doubt = None
         self._progressed()
         self._around.meter.committed(self.source, settled, time.monotonic() - started)
         crash_point("after_commit")

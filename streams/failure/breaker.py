@@ -20,6 +20,7 @@ import enum
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Any
 
 
 class BreakerState(str, enum.Enum):
@@ -59,12 +60,15 @@ class Breaker:
         self._opened_at = 0.0
         self._probe_at = 0.0
         self._waiting = 0
+        self._prober: asyncio.Task[Any] | None = None
         self._changed = asyncio.Event()
 
     def open(self, reason: str, interval: float) -> bool:
         """The dependency failed: let nobody through for `interval` seconds; say whether that is news."""
         now = self._clock()
         news = self.state is BreakerState.CLOSED
+        if self.state is BreakerState.HALF_OPEN and asyncio.current_task() is not self._prober:
+            return False  # what began before the probe and failed late says nothing of the probe
         if news:
             self._opened_at = now
             self.times_opened += 1
@@ -94,14 +98,28 @@ class Breaker:
         self._waiting += 1
         try:
             probing = await self._wait()
-        finally:
+        except BaseException:
             self._waiting -= 1
+            self._forget_if_deserted()
+            raise
+        self._waiting -= 1
+        if not probing:
+            yield
+            return
+        self._prober = asyncio.current_task()
         try:
             yield
         finally:
-            if probing and self.state is BreakerState.HALF_OPEN:
+            self._prober = None
+            if self.state is BreakerState.HALF_OPEN:
                 self.state = BreakerState.OPEN
+                self._forget_if_deserted()
                 self._wake()
+
+    def _forget_if_deserted(self) -> None:
+        """Nobody here needs the dependency any more, so nobody would find out that it is back."""
+        if self._waiting == 0 and self._prober is None and self.state is BreakerState.OPEN:
+            self.close()
 
     async def _wait(self) -> bool:
         while True:

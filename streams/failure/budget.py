@@ -51,12 +51,13 @@ class DeadLetterBudget:
         limits = self._limits
         if self._consecutive >= limits.consecutive:
             return f"{self._consecutive} records in a row were dead-lettered (the limit is {limits.consecutive})"
-        full = len(self._recent) == limits.window
-        if full and self._failed >= limits.share * limits.window:
-            return (
-                f"{self._failed} of the last {limits.window} records were dead-lettered "
-                f"(the limit is {limits.share:.0%})"
-            )
+        if len(self._recent) + 1 >= limits.window:
+            leaving = self._recent[0] if len(self._recent) == limits.window else False
+            failed = self._failed - leaving + 1
+            if failed > limits.share * limits.window:
+                return (
+                    f"{failed} of the last {limits.window} records would be dead letters (at most {limits.share:.0%})"
+                )
         self._consecutive += 1
         self._push(True)
         return None

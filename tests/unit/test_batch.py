@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from streams.delivery import Batch, Handler, Outbox, Record, Skip
 from streams.delivery import batch as batch_module
-from streams.delivery.batch import Done, Rules, Settled, Verdict
+from streams.delivery.batch import Done, Halt, Rules, Settled, Verdict
 from streams.delivery.outbox import Tally
 from streams.failure.backoff import FixedBackOff
+from streams.failure.budget import BudgetLimits, DeadLetterBudget
 from streams.failure.errors import (
     AgentContractBroken,
     DependencyUnavailable,
@@ -239,6 +240,99 @@ async def test_an_hour_of_waiting_for_a_dependency_is_not_held_against_the_recor
     assert await attempt(taken, handler) == Pause("database", 3)
     clock.now += 3600
     assert await attempt(taken, handler) == Retry(0.25)
+
+
+# -- the dead-letter budget --------------------------------------------------------------------------
+
+TWO_IN_A_ROW = BudgetLimits(consecutive=2, share=1.0, window=1_000)
+
+
+def with_budget(taken: Batch, limits: BudgetLimits = TWO_IN_A_ROW) -> Batch:
+    """The same batch, as the lane of a partition with a new budget makes it."""
+    return Batch(taken.records, taken.rules, DeadLetterBudget(limits))
+
+
+def bad(*offsets: int) -> dict[int, list[BaseException]]:
+    return {at: [InvalidRecord("no")] for at in offsets}
+
+
+async def test_a_batch_halts_before_the_letter_that_is_too_much_and_what_is_before_it_can_be_committed() -> None:
+    taken, handler = with_budget(orders(6)), Failing(bad(11, 12, 13))
+    verdict = await attempt(taken, handler)
+    assert isinstance(verdict, Halt)
+    assert verdict.reason == "2 records in a row were dead-lettered (the limit is 2); the next would be for: no"
+    assert handler.seen == [10, 11, 12, 13]
+    settled = settle(taken)
+    assert [output.topic for output in settled.outputs] == ["copies", "orders.DLT", "orders.DLT"]
+    assert settled.next_offset == 13
+    assert settled.tally == Tally(1, tally_of("validate", "validate"))
+    assert taken.settle() is None
+
+
+@pytest.mark.parametrize("between", [[], [Skip("guest")]], ids=["processed", "skipped"])
+async def test_a_record_that_does_not_fail_in_between_pays_the_debt_off(between: list[BaseException]) -> None:
+    taken = with_budget(orders(5))
+    assert await attempt(taken, Failing({**bad(10, 11, 13, 14), 12: between})) == Done()
+    assert settle(taken).tally.dead_lettered == 4
+
+
+async def test_attempts_and_outages_are_free_only_letters_are_paid_for() -> None:
+    down, late = DependencyUnavailable("database"), TransientError()
+    errors: dict[int, list[BaseException]] = {10: [late, down, late], 11: [down, down], 12: [late], **bad(13, 14)}
+    taken, handler = with_budget(orders(5)), Failing(errors)
+    verdicts = [await attempt(taken, handler) for _ in range(7)]
+    assert not any(isinstance(verdict, Halt) for verdict in verdicts)
+    assert verdicts[-1] == Done()
+
+
+async def test_records_that_exhaust_their_attempts_are_paid_for_too() -> None:
+    taken, handler = with_budget(orders(3)), Failing({at: [KeyError() for _ in range(3)] for at in (10, 11, 12)})
+    verdicts = [await attempt(taken, handler) for _ in range(7)]
+    assert verdicts[:6] == [Retry(0.25)] * 6
+    assert isinstance(verdicts[6], Halt)
+    assert settle(taken).next_offset == 12
+
+
+async def test_the_budget_is_the_partitions_not_the_batchs() -> None:
+    budget = DeadLetterBudget(TWO_IN_A_ROW)
+    first = Batch(orders(2).records, ORDERS, budget)
+    assert await attempt(first, Failing(bad(10, 11))) == Done()
+    second = Batch(orders(1).records, ORDERS, budget)
+    assert isinstance(await attempt(second, Failing(bad(10))), Halt)
+    assert second.settle() is None
+
+
+async def test_a_share_of_the_records_is_too_much_as_well() -> None:
+    taken = with_budget(orders(12), BudgetLimits(consecutive=1_000, share=0.5, window=4))
+    verdict = await attempt(taken, Failing(bad(11, 13, 14)))
+    assert verdict == Halt("3 of the last 4 records would be dead letters (at most 50%); the next would be for: no")
+    assert settle(taken).next_offset == 14
+
+
+async def test_the_reason_of_a_halt_does_not_quote_the_record() -> None:
+    taken = with_budget(orders(1, rules=HURRIED), BudgetLimits(1, 1.0, 1_000))
+    taken._budget.spend()  # type: ignore[union-attr]
+    verdict = await attempt(taken, Failing({10: [ValueError("card 4111111111111111")]}))
+    assert isinstance(verdict, Halt)
+    assert "4111" not in verdict.reason
+    assert "ValueError" in verdict.reason
+
+
+@given(failing=st.lists(st.booleans(), min_size=1, max_size=30), consecutive=st.integers(1, 4))
+def test_a_halt_comes_exactly_at_the_first_letter_too_many(failing: list[bool], consecutive: int) -> None:
+    taken = with_budget(orders(len(failing)), BudgetLimits(consecutive, 1.0, 1_000))
+    handler = Failing(bad(*(10 + number for number, fails in enumerate(failing) if fails)))
+    verdict = asyncio.run(attempt(taken, handler))
+    text = "".join("x" if fails else "." for fails in failing)
+    too_many = text.find("x" * (consecutive + 1))
+    if too_many < 0:
+        assert verdict == Done()
+        return
+    assert isinstance(verdict, Halt)
+    settled = taken.settle()
+    assert settled is not None
+    assert settled.next_offset == 10 + too_many + consecutive
+    assert settled.tally.dead_lettered == text[: too_many + consecutive].count("x")
 
 
 # -- settling --------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.waiting import eventually
 import yaml
+from support.waiting import eventually
 
 from streams.sandbox import Cluster
 from streams.sandbox.install import install
