@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint format clean
+.PHONY: help demo test chaos bench lint format clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: $(VENV)/.installed  ## watch a day of real orders go through a real Apache
 
 test: $(VENV)/.installed  ## run all tests, on a real Apache Kafka
 	@$(BIN)/python -m pytest
+
+chaos: $(VENV)/.installed  ## kill, freeze and starve workers and brokers for a quarter of an hour, bounds asserted
+	@$(BIN)/python -m pytest tests/chaos -m "long or not long"
 
 bench: $(VENV)/.installed  ## measure throughput and latency against the limit and against plain Faust
 	@$(BIN)/python -m benchmarks

@@ -95,7 +95,7 @@ async def _kafka(screen: Screen) -> AsyncIterator[tuple[Cluster, World]]:
         await cluster.start()
         step.done = f"Apache Kafka {load_lock().kafka} is up, {cluster.bootstrap_servers}"
     try:
-        settings = demo_settings(cluster.bootstrap_servers, 1, 0)
+        settings = demo_settings(cluster.bootstrap_servers, 1, 6066)
         await apply_topics(settings.kafka, declared_topics(settings))
         (dead_letter_topic,) = dead_letter_topics(settings)
         partitions = await partitions_of(settings.kafka, (*EVENTS, dead_letter_topic))

@@ -30,7 +30,7 @@ from streams.delivery.meter import Meter
 from streams.delivery.record import Record
 from streams.delivery.status import LaneStatus, State
 from streams.delivery.tolerant_records import read_tolerantly
-from streams.failure.breaker import Breakers
+from streams.failure.breaker import Breakers, BreakerState
 from streams.failure.budget import DeadLetterBudget
 from streams.failure.errors import (
     BudgetExceeded,
@@ -406,12 +406,12 @@ class Lane:
                     if breaker.close():
                         logger.warning("%s is back", pause.dependency)
                     return verdict
-                if isinstance(verdict, Halt):
-                    return verdict
-                # Still down, or it failed in another way, which proves nothing.
+                if isinstance(verdict, Pause) and verdict.dependency == pause.dependency:
+                    pause = verdict  # still down
+                elif not (isinstance(verdict, Retry) and breaker.state is BreakerState.HALF_OPEN):
+                    return verdict  # it waits for something else now; the next in line probes, if there is one
+                # Or it failed in another way while it probed, which proves nothing.
                 breaker.open(pause.reason, pause.after)
-                if isinstance(verdict, Pause) and verdict.dependency != pause.dependency:
-                    return verdict
 
     async def _finish(self, settled: Settled) -> None:
         self._enter(State.FINISHING)

@@ -186,6 +186,42 @@ async def test_a_probe_that_fails_for_another_reason_does_not_leave_the_breaker_
         assert breaker(agent).state is BreakerState.CLOSED
 
 
+async def test_a_record_that_needs_two_dependencies_leaves_neither_breaker_open(kafka: Cluster) -> None:
+    source, _ = await topics(kafka, 1)
+    await produce(kafka.bootstrap_servers, source, numbered(1, 1))
+    errors = [DependencyUnavailable("database"), DependencyUnavailable("smtp"), DependencyUnavailable("smtp")]
+
+    def recover(record: Record, outbox: Outbox) -> None:
+        if errors:
+            raise errors.pop(0)
+
+    async with running(kafka.bootstrap_servers, [source], recover, failure=PATIENT) as agent:
+        await agent.consumed()
+        assert agent.source.meter.tally.processed == 1
+        states = {each.dependency: each.state for each in agent.source._breakers.statuses()}
+        assert states == {"database": BreakerState.CLOSED, "smtp": BreakerState.CLOSED}
+
+
+async def test_once_it_is_back_a_record_that_fails_on_its_own_account_is_no_outage(kafka: Cluster) -> None:
+    source, out = await topics(kafka, 2)
+    await produce(kafka.bootstrap_servers, source, numbered(2, 2))
+    database = Database(out)
+
+    async def store(record: Record, outbox: Outbox) -> None:
+        await database.store(record, outbox)
+        if record.partition == 1:
+            raise TransientError("a constraint is violated")
+
+    failure = PATIENT.model_copy(update={"max_retries": 3})
+    async with running(kafka.bootstrap_servers, [source], store, failure=failure, actors=2) as agent:
+        await eventually(lambda: database.calls > 5, "both to have failed, and some probes")
+        database.up = True
+        await agent.consumed()
+        tally = agent.source.meter.tally
+        assert (tally.processed, tally.dead_lettered) == (1, 1)
+        assert breaker(agent).status().times_opened == 1
+
+
 # -- the watchdog --------------------------------------------------------------------------------------
 
 STALL = 0.6
