@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.delivery.clients import client_options, connect
 from streams.failure.errors import SetupError
 from streams.settings import KafkaSettings
 from streams.topics import TopicSpec
+
+# News of a topic takes milliseconds to go round a healthy cluster.
+_SPREADING_SECONDS: Final = 10.0
 
 
 class TopicState(str, enum.Enum):
@@ -74,6 +82,7 @@ async def apply_topics(kafka: KafkaSettings, specs: Sequence[TopicSpec], *, crea
         missing = [spec for spec in specs if spec.name not in existing]
         if create and missing:
             await _create(admin, missing)
+            await _known_everywhere(kafka, missing)
         actual = await _describe(admin, [spec.name for spec in specs if spec.name in existing])
     except KafkaError as error:
         raise SetupError(f"the brokers at {kafka.bootstrap_servers} said: {error}") from error
@@ -97,6 +106,31 @@ async def _create(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> Non
         error = for_code(code)
         if code and error is not TopicAlreadyExistsError:
             raise SetupError(f"topic {topic} could not be created: {message or error.__name__}")
+
+
+async def _known_everywhere(kafka: KafkaSettings, specs: Sequence[TopicSpec]) -> None:
+    """Wait until every broker knows the new topics and their leaders: each hears of them in its own time.
+
+    Whoever asks the wrong one before that is told that there is no such topic. A broker that is down is not
+    waited for.
+    """
+    partitions = [TopicPartition(spec.name, number) for spec in specs for number in range(spec.partitions)]
+    request = MetadataRequest([spec.name for spec in specs], False)
+    give_up = time.monotonic() + _SPREADING_SECONDS
+    client = await connect(kafka)
+    try:
+        for broker in client.cluster.brokers():
+            while time.monotonic() < give_up:
+                known = ClusterMetadata()
+                try:
+                    known.update_metadata(await client.send(broker.nodeId, request))
+                except KafkaError:
+                    break
+                if all(known.leader_for_partition(partition) not in (None, -1) for partition in partitions):
+                    break
+                await asyncio.sleep(0.05)
+    finally:
+        await client.close()
 
 
 async def _describe(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, ActualTopic]:

@@ -25,7 +25,6 @@ from streams.failure.errors import (
     BudgetExceeded,
     LaneHalted,
     MachineryFailure,
-    OffsetBeyondEnd,
     PaystreamError,
     SetupError,
     TopicMissing,
@@ -166,7 +165,7 @@ class Source(Service):
         level = logging.INFO if self._halts.get(source) == str(why) else logging.ERROR
         self._halts[source] = str(why)
         logger.log(level, "%s: %s-%d has halted: %s", self.group, source.topic, source.partition, why)
-        if not isinstance(why, (BudgetExceeded, OffsetBeyondEnd)):
+        if not isinstance(why, BudgetExceeded):
             self.loop.call_later(self._reopen_after, self._reopen, lane)
 
     def _reopen(self, lane: Lane) -> None:

@@ -175,7 +175,10 @@ class BudgetExceeded(LaneHalted):
 
 
 class OffsetBeyondEnd(LaneHalted):
-    """The log ends before the committed offset. Whether to read it again or to go on is not ours to guess."""
+    """The log ends before the committed offset. Whether to read it again or to go on is not ours to guess.
+
+    Looked at again by itself: a leader that has just been elected may not know its log's end yet.
+    """
 
 
 # -- start-up and commands -----------------------------------------------------------------------
