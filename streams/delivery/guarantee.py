@@ -94,6 +94,13 @@ class Finisher(abc.ABC):
             stopping.cancel()
         await close_hard(self._producer)
 
+    async def _deliver_alone(self, outputs: Sequence[Output]) -> None:
+        """Deliver outside of a transaction."""
+        await self._know(outputs)
+        self._clean = False
+        await self._deliver(outputs)
+        self._clean = True
+
     async def _deliver(self, outputs: Sequence[Output]) -> None:
         """Write the outputs and await every acknowledgement: nothing else proves that they are there."""
         producer, deliveries = self._producer, []
@@ -227,10 +234,7 @@ class AtLeastOnce(Finisher):
 
     async def finish(self, outputs: list[Output], next_offset: int) -> None:
         """Deliver, then commit."""
-        await self._know(outputs)
-        self._clean = False
-        await self._deliver(outputs)
-        self._clean = True
+        await self._deliver_alone(outputs)
         crash_point("after_send")
         await self._consumer.commit({self._source: next_offset})
         crash_point("after_offsets")
@@ -248,10 +252,7 @@ class AtMostOnce(Finisher):
 
     async def finish(self, outputs: list[Output], next_offset: int) -> None:
         """Deliver."""
-        await self._know(outputs)
-        self._clean = False
-        await self._deliver(outputs)
-        self._clean = True
+        await self._deliver_alone(outputs)
         crash_point("after_send")
 
 
