@@ -136,6 +136,18 @@ class TopicSettings(_Section):
         return self
 
 
+class DatabaseSettings(_Section):
+    """Where agents keep what they know: stock, sales, whom to notify, and with it how far they have come."""
+
+    url: SecretStr = Field(
+        SecretStr("sqlite:///paystream.db"),
+        description="sqlite:///FILE, or postgresql://user:password@host/database; never shown or logged",
+    )
+    # A lane uses one connection at a time, and a worker of the defaults has at most some 16 lanes that do.
+    pool_size: int = Field(8, ge=1, description="most connections of one worker (PostgreSQL)")
+    timeout: float = Field(10.0, gt=0, description="for a connection or a statement, before the database is down")
+
+
 class WebSettings(_Section):
     """The statistics page."""
 
@@ -160,6 +172,7 @@ class Settings(BaseSettings):
     delivery: DeliverySettings = DeliverySettings()
     failure: FailureSettings = FailureSettings()
     topics: TopicSettings = TopicSettings()
+    database: DatabaseSettings = DatabaseSettings()
     web: WebSettings = WebSettings()
 
     @field_validator("agents", mode="before")

@@ -1,4 +1,4 @@
-"""What all tests share: a clean environment, coroutine tests with a deadline, and one real Kafka."""
+"""What all tests share: a clean environment, coroutine tests with a deadline, one real Kafka, real databases."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import asyncio
 import inspect
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import async_timeout
 import pytest
 
+from streams.database.engine import Database
 from streams.sandbox import Cluster
 from streams.settings import PREFIX, settings
+from support.databases import DIALECTS, make_url_of, postgresql_server, settings_for, upgraded
 
 DEADLINE = 60.0
 """Seconds a coroutine test may take, unless it is marked ``deadline(seconds)``."""
@@ -50,6 +53,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
             if deadline.expired:  # or the test itself let one through
                 pytest.fail(f"did not end within its deadline of {seconds:g} s")
             raise
+        finally:
+            # Connections belong to the loop that made them.
+            for database in [each for each in arguments.values() if isinstance(each, Database)]:
+                await database.close()
 
     asyncio.run(run())
     return True
@@ -62,3 +69,35 @@ def kafka() -> Iterator[Cluster]:
     asyncio.run(cluster.start())  # a cluster belongs to no loop, so each test may use its own
     yield cluster
     asyncio.run(cluster.stop())
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One PostgreSQL server for all tests that ask for it; its URL."""
+    with postgresql_server(tmp_path_factory.mktemp("pg")) as url:
+        yield url
+
+
+@pytest.fixture
+def postgresql_database(postgresql: str, tmp_path: Path) -> Database:
+    """A new PostgreSQL database with the newest schema, for what SQLite cannot do; closed when the test ends."""
+    return Database(settings_for(asyncio.run(upgraded(make_url_of("postgresql", tmp_path, postgresql)))))
+
+
+@pytest.fixture(params=DIALECTS)
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new database without any table; the test runs once on SQLite and once on PostgreSQL."""
+    server = request.getfixturevalue("postgresql") if request.param == "postgresql" else None
+    return make_url_of(request.param, tmp_path, server)
+
+
+@pytest.fixture
+def database_url(empty_database_url: str) -> str:
+    """The URL of a new database with the newest schema; once on SQLite and once on PostgreSQL."""
+    return asyncio.run(upgraded(empty_database_url))
+
+
+@pytest.fixture
+def database(database_url: str) -> Database:
+    """A new database with the newest schema, once of each kind; closed when the test ends."""
+    return Database(settings_for(database_url))

@@ -6,6 +6,7 @@ import click
 from faust.cli.base import cli
 
 from streams.commands.compare import compare
+from streams.commands.database import database
 from streams.commands.dead_letters import dead_letters
 from streams.commands.demo import demo
 from streams.commands.lanes import lanes
@@ -16,6 +17,6 @@ from streams.commands.topics import topics
 
 def register_commands() -> None:
     """Add our commands to ``faust -A streams.app`` (and so to ``paystream``)."""
-    commands: tuple[click.Command, ...] = (compare, dead_letters, demo, lanes, publish, sandbox, topics)
+    commands: tuple[click.Command, ...] = (compare, database, dead_letters, demo, lanes, publish, sandbox, topics)
     for command in commands:
         cli.add_command(command)

@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from async_timeout import timeout
 
@@ -83,6 +83,9 @@ class Settled:
     """The part of a batch that can be committed now."""
 
     outputs: list[Output]
+    effects: list[Any]
+    first_offset: int
+    """Of the first record that is part of it."""
     next_offset: int
     """The offset to commit: of the first record that is not settled."""
     tally: Tally
@@ -270,6 +273,11 @@ class Batch:
         return self._outbox.outputs
 
     @property
+    def effects(self) -> list[Any]:
+        """What the settled records asked for and nothing has carried out yet; for tests of agents."""
+        return self._outbox.effects
+
+    @property
     def tally(self) -> Tally:
         """How the records settled since the last commit ended."""
         return self._tally
@@ -285,11 +293,13 @@ class Batch:
         """Take what is settled and not yet committed; None if nothing is."""
         if self._cursor == self._settled_until:
             return None
+        first_offset = self.records[self._settled_until].offset
         self._settled_until = self._cursor
         finished = self._cursor == len(self.records)
         next_offset = self.end if finished else self.records[self._cursor].offset
         tally, self._tally = self._tally, Tally()
-        return Settled(self._outbox.drain(), next_offset, tally)
+        outputs, effects = self._outbox.drain()
+        return Settled(outputs, effects, first_offset, next_offset, tally)
 
     def give_back(self) -> None:
         """Ask the agent to give the batch back after the record in hand."""

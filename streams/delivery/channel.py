@@ -18,6 +18,7 @@ from faust.types import ChannelT
 from mode.utils.queues import ThrowableQueue
 
 from streams.delivery.batch import Batch
+from streams.delivery.guarantee import Finishing
 from streams.failure.errors import AgentContractBroken
 
 
@@ -78,16 +79,27 @@ class BatchTopic(faust.Topic):
     Attributes:
         handoff: the queue.
         dead_letters: see :func:`batches`.
+        finish: likewise.
     """
 
-    def __init__(self, app: App, *, handoff: Handoff | None = None, dead_letters: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        handoff: Handoff | None = None,
+        dead_letters: bool = True,
+        finish: Finishing | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(app, **kwargs)
         self.handoff = handoff or Handoff(flow_control=app.flow_control)
         self.dead_letters = dead_letters
+        self.finish = finish
         self._queue = self.handoff
 
     def _clone_args(self) -> Mapping[str, Any]:
-        return {**super()._clone_args(), "handoff": self.handoff, "dead_letters": self.dead_letters}
+        own = {"handoff": self.handoff, "dead_letters": self.dead_letters, "finish": self.finish}
+        return {**super()._clone_args(), **own}
 
     def __aiter__(self) -> ChannelT[Any]:
         """Iterate without telling Faust's conductor, which would subscribe its own consumer."""
@@ -99,7 +111,7 @@ class BatchTopic(faust.Topic):
         return await self.handoff.get()
 
 
-def batches(app: App, *topics: str, dead_letters: bool = True) -> BatchTopic:
+def batches(app: App, *topics: str, dead_letters: bool = True, finish: Finishing | None = None) -> BatchTopic:
     """Declare what an agent reads: batches of records of one or several topics.
 
     Arguments:
@@ -107,5 +119,7 @@ def batches(app: App, *topics: str, dead_letters: bool = True) -> BatchTopic:
         topics: their names.
         dead_letters: False for an agent that reads dead letters itself: a record it cannot handle is
             counted as skipped, because a dead letter of a dead letter helps nobody.
+        finish: where the effects go that the handler asks for; without it there are outputs only, under the
+            guarantee of the settings.
     """
-    return BatchTopic(app, topics=topics, dead_letters=dead_letters, key_type=bytes, value_type=bytes)
+    return BatchTopic(app, topics=topics, dead_letters=dead_letters, finish=finish, key_type=bytes, value_type=bytes)

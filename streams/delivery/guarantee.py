@@ -10,6 +10,9 @@ guarantee          order of events                                              
 
 All three write through an idempotent producer, await every acknowledgement, and leave what a failure
 means to their lane.
+
+An agent whose effect is not a record in Kafka brings a :class:`Finishing` of its own, which puts effects and
+offset where they become visible together: in one SQL transaction, for example.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ import asyncio
 from asyncio import Future
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
@@ -34,7 +38,9 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.delivery.clients import close_hard, make_producer
+from streams.delivery.batch import Settled
 from streams.delivery.crash_points import crash_point
+from streams.delivery.group_offsets import committed_offset
 from streams.delivery.outbox import Output
 from streams.failure.errors import OutputRefused
 from streams.settings import Guarantee, KafkaSettings
@@ -62,6 +68,12 @@ class Finisher(abc.ABC):
     commits_first = False
     """Whether the offset moves before the records are handled."""
 
+    takes_effects = False
+    """Whether handlers may ask for effects, as :meth:`streams.delivery.outbox.Outbox.effect` does."""
+
+    holding = False
+    """Whether settled records wait to be committed along with later ones."""
+
     def __init__(
         self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer, group: str, source: TopicPartition
     ) -> None:
@@ -77,12 +89,36 @@ class Finisher(abc.ABC):
         await self._producer.start()
         self._clean = True
 
+    async def committed(self) -> int | None:
+        """Return the offset to go on at; None if there is none yet.
+
+        Raises:
+            DependencyUnavailable: what keeps it is down; ask again.
+        """
+        return await committed_offset(self._consumer, self._group, self._source)
+
     async def accept(self, next_offset: int) -> None:  # noqa: B027 - most guarantees do nothing here
         """Be told of a batch before the agent is, with the offset after it."""
 
     @abc.abstractmethod
-    async def finish(self, outputs: list[Output], next_offset: int) -> None:
-        """Write `outputs` and move the group's offset to `next_offset`."""
+    async def finish(self, settled: Settled) -> Sequence[Settled]:
+        """Write what `settled` holds and move the group's offset to its next, or take it in hand until later.
+
+        Returns:
+            all that is committed now and was not before.
+
+        Raises:
+            DependencyUnavailable: what is to hold the effects is down; finish the same again.
+            LaneHalted: it refuses them.
+        """
+
+    async def idle(self) -> Sequence[Settled]:
+        """Be told, about once a second while nothing arrives, that what is held may be due.
+
+        Returns:
+            as :meth:`finish` does, and raises the same.
+        """
+        return ()
 
     async def close(self) -> None:
         """Let go of the producer, whatever state it is in, within some three seconds."""
@@ -198,16 +234,19 @@ def _packed(outputs: Iterable[Output], create: Callable[[], BatchBuilder]) -> It
 class ExactlyOnce(Finisher):
     """Outputs, dead letters and offset become visible together or not at all."""
 
-    async def finish(self, outputs: list[Output], next_offset: int) -> None:
+    async def finish(self, settled: Settled) -> Sequence[Settled]:
         """One transaction; it is open only while writing, never while a handler runs or backs off."""
+        await self._commit(settled.outputs, OffsetAndMetadata(settled.next_offset, ""))
+        return (settled,)
+
+    async def _commit(self, outputs: Sequence[Output], offset: OffsetAndMetadata) -> None:
         producer = self._producer
         await self._know(outputs)
         self._clean = False
         await producer.begin_transaction()
         await self._deliver(outputs)
         crash_point("after_send")
-        offsets = {self._source: OffsetAndMetadata(next_offset, "")}
-        await producer.send_offsets_to_transaction(offsets, self._group)
+        await producer.send_offsets_to_transaction({self._source: offset}, self._group)
         crash_point("after_offsets")
         await producer.commit_transaction()
         self._clean = True
@@ -232,12 +271,13 @@ class ExactlyOnce(Finisher):
 class AtLeastOnce(Finisher):
     """Every output is acknowledged before the offset moves: nothing is lost, a crash repeats outputs."""
 
-    async def finish(self, outputs: list[Output], next_offset: int) -> None:
+    async def finish(self, settled: Settled) -> Sequence[Settled]:
         """Deliver, then commit."""
-        await self._deliver_alone(outputs)
+        await self._deliver_alone(settled.outputs)
         crash_point("after_send")
-        await self._consumer.commit({self._source: next_offset})
+        await self._consumer.commit({self._source: settled.next_offset})
         crash_point("after_offsets")
+        return (settled,)
 
 
 class AtMostOnce(Finisher):
@@ -250,10 +290,11 @@ class AtMostOnce(Finisher):
         await self._consumer.commit({self._source: next_offset})
         crash_point("after_offsets")
 
-    async def finish(self, outputs: list[Output], next_offset: int) -> None:
+    async def finish(self, settled: Settled) -> Sequence[Settled]:
         """Deliver."""
-        await self._deliver_alone(outputs)
+        await self._deliver_alone(settled.outputs)
         crash_point("after_send")
+        return (settled,)
 
 
 _FINISHERS: Final[dict[Guarantee, type[Finisher]]] = {
@@ -263,18 +304,29 @@ _FINISHERS: Final[dict[Guarantee, type[Finisher]]] = {
 }
 
 
-def make_finisher(
-    guarantee: Guarantee,
-    kafka: KafkaSettings,
-    consumer: AIOKafkaConsumer,
-    group: str,
-    source: TopicPartition,
-) -> Finisher:
-    """Make the finisher of one partition.
+class Finishing(Protocol):
+    """How the batches of an agent are finished."""
 
-    With transactions the producer's id names group, topic and partition: brokers fence by it, so two
-    owners of a partition meet there, whatever process they live in.
+    def make(self, kafka: KafkaSettings, consumer: AIOKafkaConsumer, group: str, source: TopicPartition) -> Finisher:
+        """Make the finisher of one partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guaranteed:
+    """Outputs in Kafka, with one of the three guarantees."""
+
+    guarantee: Guarantee
+
+    def make(self, kafka: KafkaSettings, consumer: AIOKafkaConsumer, group: str, source: TopicPartition) -> Finisher:
+        """Make the finisher of one partition."""
+        transactions = self.guarantee is Guarantee.EXACTLY_ONCE
+        producer = make_producer(kafka, transactional_id=transactional_id(group, source) if transactions else None)
+        return _FINISHERS[self.guarantee](producer, consumer, group, source)
+
+
+def transactional_id(group: str, source: TopicPartition) -> str:
+    """Name the producer of one partition's transactions.
+
+    Brokers fence by it, so two owners of a partition meet there, whatever process they live in.
     """
-    transactional_id = f"{group}-{source.topic}-{source.partition}" if guarantee is Guarantee.EXACTLY_ONCE else None
-    producer = make_producer(kafka, transactional_id=transactional_id)
-    return _FINISHERS[guarantee](producer, consumer, group, source)
+    return f"{group}-{source.topic}-{source.partition}"

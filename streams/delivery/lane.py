@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -24,16 +24,17 @@ from streams.delivery.batch import Batch, Continue, Done, Halt, Rules, Settled, 
 from streams.delivery.broker_step import describe, in_time
 from streams.delivery.channel import Handoff
 from streams.delivery.crash_points import crash_point
-from streams.delivery.group_offsets import committed_offset
 from streams.delivery.guarantee import Finisher
 from streams.delivery.meter import Meter
 from streams.delivery.record import Record
 from streams.delivery.status import LaneStatus, State
 from streams.delivery.tolerant_records import read_tolerantly
-from streams.failure.breaker import Breakers, BreakerState
+from streams.failure.breaker import Breaker, Breakers, BreakerState
 from streams.failure.budget import DeadLetterBudget
 from streams.failure.errors import (
+    AgentContractBroken,
     BudgetExceeded,
+    DependencyUnavailable,
     LaneHalted,
     LaneWouldNotStop,
     MachineryFailure,
@@ -266,13 +267,13 @@ class Lane:
 
     async def _begin(self) -> None:
         await self._in_time("connecting the producer", self._finisher.open())
-        self._next_offset = await self._in_time("reading the committed offset", self._starting_offset())
+        self._next_offset = await self._reach("reading the committed offset", self._starting_offset)
         self._around.consumer.seek(self.source, self._next_offset)
         self._around.consumer.resume(self.source)
         logger.info("%s starts at offset %d", self._name, self._next_offset)
 
     async def _starting_offset(self) -> int:
-        committed = await committed_offset(self._around.consumer, self._around.group, self.source)
+        committed = await self._finisher.committed()
         first = (await self._around.consumer.beginning_offsets([self.source]))[self.source]
         if committed is None:
             return int(first)
@@ -315,6 +316,9 @@ class Lane:
                 break
             if await self._nothing_is_left():
                 self._progressed()
+            if self._finisher.holding:
+                await self._commit("committing what was held", self._finisher.idle)
+                self._enter(State.FETCHING)
         if messages[0].offset < self._next_offset:
             raise MachineryFailure(
                 f"{self._name} was given offset {messages[0].offset} again after {self._next_offset}: "
@@ -395,16 +399,12 @@ class Lane:
         breaker = self._around.breakers.of(pause.dependency)
         handled = batch.handled
         while True:
-            if breaker.open(pause.reason, pause.after):
-                logger.warning("%s is down: %s. The partitions that need it pause.", pause.dependency, pause.reason)
-                self._around.meter.opened(pause.dependency)
-            self._enter(State.PAUSED, pause.reason or f"{pause.dependency} is down")
+            self._opens(breaker, pause.reason, pause.after)
             async with breaker.turn():
                 verdict = await self._attempt(batch)
                 if batch.handled > handled:
                     # A record got through: the best evidence there is.
-                    if breaker.close():
-                        logger.warning("%s is back", pause.dependency)
+                    self._closes(breaker)
                     return verdict
                 if isinstance(verdict, Pause) and verdict.dependency == pause.dependency:
                     pause = verdict  # still down
@@ -414,17 +414,54 @@ class Lane:
                 breaker.open(pause.reason, pause.after)
 
     async def _finish(self, settled: Settled) -> None:
-        self._enter(State.FINISHING)
+        if settled.effects and not self._finisher.takes_effects:
+            raise AgentContractBroken(
+                f"{self._name}: its handler asks for effects, but nothing carries them out: app.batches(…, finish=…)"
+            )
         self._in_doubt = settled
-        started = time.monotonic()
-        await self._in_time(
-            "committing a batch", self._finisher.finish(settled.outputs, settled.next_offset), committing=True
-        )
+        await self._commit("committing a batch", lambda: self._finisher.finish(settled))
         self._next_offset = settled.next_offset
         self._in_doubt = None
-        self._progressed()
-        self._around.meter.committed(self.source, settled, time.monotonic() - started)
         crash_point("after_commit")
+
+    async def _commit(self, doing: str, step: Callable[[], Awaitable[Sequence[Settled]]]) -> None:
+        self._enter(State.FINISHING)
+        started = time.monotonic()
+        committed = await self._reach(doing, step, committing=True)
+        self._progressed()
+        for settled in committed:
+            self._around.meter.committed(self.source, settled, time.monotonic() - started)
+
+    async def _reach(self, doing: str, step: Callable[[], Awaitable[T]], *, committing: bool = False) -> T:
+        """Take a step of the finisher's, and take it again for as long as what it needs is down."""
+        try:
+            return await self._in_time(doing, step(), committing=committing)
+        except DependencyUnavailable as error:
+            down = error
+        breaker = self._around.breakers.of(down.dependency)
+        state = self.state
+        while True:
+            self._opens(breaker, down.reason, self._around.rules.policy.pause_interval)
+            async with breaker.turn():
+                self._enter(state)
+                try:
+                    done = await self._in_time(doing, step(), committing=committing)
+                except DependencyUnavailable as error:
+                    down = error
+                    breaker.open(down.reason, self._around.rules.policy.pause_interval)
+                else:
+                    self._closes(breaker)
+                    return done
+
+    def _opens(self, breaker: Breaker, reason: str, interval: float) -> None:
+        if breaker.open(reason, interval):
+            logger.warning("%s is down: %s. The partitions that need it pause.", breaker.dependency, reason)
+            self._around.meter.opened(breaker.dependency)
+        self._enter(State.PAUSED, reason or f"{breaker.dependency} is down")
+
+    def _closes(self, breaker: Breaker) -> None:
+        if breaker.close():
+            logger.warning("%s is back", breaker.dependency)
 
     async def _in_time(self, doing: str, step: Awaitable[T], *, committing: bool = False) -> T:
         return await in_time(self._name, doing, step, self._around.limits.deadline, committing=committing)

@@ -1,10 +1,10 @@
-"""What handlers emit, held back until the batch is committed."""
+"""What handlers emit, held back until the batch is committed: records to write, and effects elsewhere."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from streams.delivery.record import Headers, Record
 from streams.failure.errors import Unpublishable
@@ -12,9 +12,11 @@ from streams.failure.errors import Unpublishable
 # Kafka counts its own framing against max.message.bytes, too: a few bytes for each header and 100 for the batch.
 ENVELOPE_BYTES: Final = 16_384
 
-
 BY_KEY: Final = -1
 """Instead of a partition: let the key decide."""
+
+Savepoint = tuple[int, int]
+"""How many outputs and how many effects there were."""
 
 
 class Output(NamedTuple):
@@ -71,17 +73,18 @@ class Tally:
 
 
 class Outbox:
-    """Collects the outputs of a batch's records; a failed record's outputs are taken back.
+    """Collects what a batch's records lead to; what a failed record has led to is taken back.
 
     Arguments:
         max_bytes: largest output the brokers accept (``max.message.bytes``).
     """
 
-    __slots__ = ("_limit", "_outputs", "_record")
+    __slots__ = ("_effects", "_limit", "_outputs", "_record")
 
     def __init__(self, max_bytes: int) -> None:
         self._limit = max_bytes - ENVELOPE_BYTES
         self._outputs: list[Output] = []
+        self._effects: list[Any] = []
         self._record: Record | None = None
 
     def emit(self, topic: str, value: bytes | None, *, key: bytes | None = None, headers: Headers = ()) -> None:
@@ -113,19 +116,36 @@ class Outbox:
         partition = record.partition if key == record.key else BY_KEY
         self._outputs.append(Output(topic, partition, key, value, headers))
 
+    def effect(self, effect: object) -> None:
+        """Have `effect` happen when, and only when, the batch is committed.
+
+        What it is, and where it happens, is a matter between the handler and what the agent's batches are
+        finished with: ``app.batches(…, finish=…)``.
+        """
+        if self._record is None:
+            raise RuntimeError("effect() was called outside of a handler: effects belong to the record in hand")
+        self._effects.append(effect)
+
     @property
     def outputs(self) -> list[Output]:
         """What has been emitted and not been taken back, in order."""
         return self._outputs
 
-    def open(self, record: Record) -> int:
+    @property
+    def effects(self) -> list[Any]:
+        """The effects that have been asked for and not been taken back, in order."""
+        return self._effects
+
+    def open(self, record: Record) -> Savepoint:
         """Begin a record and return the savepoint to go back to if it fails."""
         self._record = record
-        return len(self._outputs)
+        return len(self._outputs), len(self._effects)
 
-    def rollback(self, savepoint: int) -> None:
-        """Take back everything emitted since `savepoint`."""
-        del self._outputs[savepoint:]
+    def rollback(self, savepoint: Savepoint) -> None:
+        """Take back everything emitted or asked for since `savepoint`."""
+        outputs, effects = savepoint
+        del self._outputs[outputs:]
+        del self._effects[effects:]
 
     def close(self) -> None:
         """No record is in hand any more."""
@@ -137,10 +157,11 @@ class Outbox:
         assert record is not None, "a dead letter belongs to the record in hand"
         self._outputs.append(Output(topic, record.partition, record.key, record.value, headers))
 
-    def drain(self) -> list[Output]:
-        """Hand over what was emitted and start anew."""
-        outputs, self._outputs = self._outputs, []
-        return outputs
+    def drain(self) -> tuple[list[Output], list[Any]]:
+        """Hand over what was emitted and what was asked for, and start anew."""
+        drained = self._outputs, self._effects
+        self._outputs, self._effects = [], []
+        return drained
 
 
 def _size(topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> int:

@@ -14,7 +14,7 @@ from mode import Service
 from streams.delivery.batch import Rules
 from streams.delivery.channel import Handoff
 from streams.delivery.clients import close_consumer, connect, make_consumer
-from streams.delivery.guarantee import make_finisher
+from streams.delivery.guarantee import Finishing, Guaranteed
 from streams.delivery.lane import Lane, LaneLimits, Surroundings
 from streams.delivery.machinery import end_process
 from streams.delivery.meter import Meter
@@ -50,6 +50,7 @@ class Source(Service):
         breakers: of the worker's dependencies.
         kafka: how to reach the brokers.
         delivery: how to form and finish batches.
+        finishing: how batches are finished; with the guarantee of `delivery` if not given.
         reopen_after: seconds until a lane whose output was refused is tried again.
         fail: what to do with a failure of the machinery; ends the process.
     """
@@ -65,6 +66,7 @@ class Source(Service):
         kafka: KafkaSettings,
         delivery: DeliverySettings,
         *,
+        finishing: Finishing | None = None,
         reopen_after: float = 5.0,
         fail: Callable[[PaystreamError], Any] = end_process,
         **kwargs: Any,
@@ -77,6 +79,7 @@ class Source(Service):
         self._handoff = handoff
         self._rules = rules
         self._breakers = breakers
+        self._finishing = finishing or Guaranteed(delivery.guarantee)
         self._reopen_after = reopen_after
         self._kafka = kafka
         self._delivery = delivery
@@ -173,7 +176,7 @@ class Source(Service):
             self.resume(lane.source)
 
     def _make_lane(self, consumer: AIOKafkaConsumer, source: TopicPartition) -> Lane:
-        finisher = make_finisher(self._delivery.guarantee, self._kafka, consumer, self.group, source)
+        finisher = self._finishing.make(self._kafka, consumer, self.group, source)
         surroundings = Surroundings(
             consumer,
             self.group,

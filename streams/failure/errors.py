@@ -20,9 +20,11 @@
     ├── LaneHalted                     one lane stops and waits, all others go on; nothing of it was committed
     │   ├── OutputRefused              the brokers refuse an output or a dead letter; skipping it would lose it
     │   ├── BudgetExceeded             too many dead letters: it is not the records' fault any more
+    │   ├── EffectsRefused             the database refuses what a batch is to do there
     │   └── OffsetBeyondEnd            the log ends before the committed offset: brokers have lost records
     ├── SetupError                     the worker or command cannot start as it is configured
     │   ├── BrokerUnreachable          nothing answers at the bootstrap address
+    │   ├── DatabaseUnreachable        the database does not answer
     │   ├── TopicMissing               a topic that is needed does not exist
     │   └── SandboxError               the embedded Kafka could not be installed or started
     └── InputError                     a file given to a command is wrong at a known place
@@ -58,7 +60,7 @@ class ExitStatus(enum.IntEnum):
     BAD_INPUT = 65
     """A file given to a command is wrong (EX_DATAERR)."""
     UNREACHABLE = 69
-    """No broker answered (EX_UNAVAILABLE). Start again when Kafka is back."""
+    """No broker, or not the database, answered (EX_UNAVAILABLE). Start again when it is back."""
     SOFTWARE = 70
     """An agent broke its contract (EX_SOFTWARE). Starting again may not help: read the log."""
     TRY_AGAIN = 75
@@ -125,6 +127,7 @@ class DependencyUnavailable(RecordError):
     def __init__(self, dependency: str, reason: str = "") -> None:
         super().__init__(f"{dependency} is unavailable" + (f": {reason}" if reason else ""))
         self.dependency = dependency
+        self.reason = reason
 
 
 # -- the machinery -------------------------------------------------------------------------------
@@ -174,6 +177,13 @@ class BudgetExceeded(LaneHalted):
     """Too many records were dead-lettered. Somebody has to look, and to say ``paystream lanes resume``."""
 
 
+class EffectsRefused(LaneHalted):
+    """The database refuses what a batch is to do there, or what carries it out is defective.
+
+    A set-based statement does not say for which record. Tried again by itself, once somebody has mended it.
+    """
+
+
 class OffsetBeyondEnd(LaneHalted):
     """The log ends before the committed offset. Whether to read it again or to go on is not ours to guess.
 
@@ -192,6 +202,12 @@ class SetupError(PaystreamError):
 
 class BrokerUnreachable(SetupError):
     """Nothing answers at the bootstrap address."""
+
+    exit_status = ExitStatus.UNREACHABLE
+
+
+class DatabaseUnreachable(SetupError):
+    """The database does not answer."""
 
     exit_status = ExitStatus.UNREACHABLE
 

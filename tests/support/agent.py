@@ -16,10 +16,11 @@ from streams.delivery import Handler
 from streams.delivery.batch import Batch, Rules
 from streams.delivery.channel import Handoff
 from streams.delivery.clients import make_consumer
-from streams.delivery.guarantee import make_finisher
+from streams.delivery.guarantee import Finishing, Guaranteed
 from streams.delivery.lane import Lane, LaneLimits, Surroundings
 from streams.delivery.meter import Meter
 from streams.delivery.source import Source
+from streams.delivery.status import LaneStatus
 from streams.failure.breaker import Breakers
 from streams.failure.budget import BudgetLimits
 from streams.failure.dead_letter import Limits
@@ -57,6 +58,10 @@ class Running:
     failures: list[PaystreamError] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
 
+    def lane(self, partition: int) -> LaneStatus:
+        """Say how the lane of the first topic's partition stands."""
+        return self.source.lanes[TopicPartition(self.topics[0], partition)].status()
+
     async def consumed(self) -> None:
         """Wait until everything that its topics hold has been committed; nothing must fail meanwhile."""
         waiting = [
@@ -87,6 +92,7 @@ async def running(
     failure: FailureSettings = _AT_ONCE,
     kafka: KafkaSettings | None = None,
     dead_letters: bool = True,
+    finish: Finishing | None = None,
     fail: Callable[[PaystreamError], None] | None = None,
 ) -> AsyncIterator[Running]:
     """Run a source and its actors for as long as the block lasts."""
@@ -97,7 +103,7 @@ async def running(
     failures: list[PaystreamError] = []
     source = Source(
         topics, group, handoff, rules, Meter(Monitor(), "agent"), Breakers(), kafka or kafka_settings(servers),
-        delivery, reopen_after=failure.pause_interval, fail=fail or failures.append,
+        delivery, finishing=finish, reopen_after=failure.pause_interval, fail=fail or failures.append,
     )  # fmt: skip
     state = Running(source, servers, topics, failures)
 
@@ -140,6 +146,7 @@ async def lane_alone(
     group: str,
     guarantee: Guarantee = Guarantee.EXACTLY_ONCE,
     failure: FailureSettings = _AT_ONCE,
+    finish: Finishing | None = None,
 ) -> AsyncIterator[Alone]:
     """Run a lane of a partition that no coordinator assigns.
 
@@ -163,7 +170,8 @@ async def lane_alone(
         failures.append,
         lambda _, why: failures.append(why),
     )
-    lane = Lane(source, make_finisher(guarantee, kafka, consumer, group, source), surroundings)
+    finisher = (finish or Guaranteed(guarantee)).make(kafka, consumer, group, source)
+    lane = Lane(source, finisher, surroundings)
 
     async def act() -> None:
         while True:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.delivery.clients import close_hard, make_consumer
-from streams.delivery.guarantee import AtLeastOnce, AtMostOnce, ExactlyOnce, Finisher, make_finisher
+from streams.delivery.guarantee import AtLeastOnce, AtMostOnce, ExactlyOnce, Finisher, Guaranteed
 from streams.delivery.outbox import BY_KEY, Output
 from streams.settings import Guarantee, KafkaSettings
 
@@ -35,7 +35,7 @@ JAVA_MURMUR2 = {
 async def finisher(counts: dict[str, int], guarantee: Guarantee = Guarantee.EXACTLY_ONCE) -> AsyncIterator[Finisher]:
     """A finisher that has connected to nothing, and knows how many partitions each topic has."""
     consumer = make_consumer(KAFKA, "shop.orders", 1024)
-    made = make_finisher(guarantee, KAFKA, consumer, "shop.orders", SOURCE)
+    made = Guaranteed(guarantee).make(KAFKA, consumer, "shop.orders", SOURCE)
     know(made._producer.client.cluster, counts)
     try:
         yield made

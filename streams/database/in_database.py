@@ -1,0 +1,206 @@
+"""The fourth guarantee: a batch's effects and its offset in one SQL transaction.
+
+The offset lives in the database, next to the effects, in a row of its own for each lane. Whoever becomes the
+lane's owner counts the row's epoch up and goes on at the offset it finds there; whoever commits moves the offset
+from where it left it, under its own epoch, or not at all::
+
+    UPDATE consumer_offsets SET next_offset = :new
+     WHERE … AND epoch = :mine AND next_offset = :expected
+
+A former owner that wakes up again finds no such row, rolls back, and has changed nothing. What the row says
+after a commit whose answer was lost, is what has happened.
+
+Dead letters go to Kafka before the transaction: a crash in between may write one twice, never none. The group's
+offset in Kafka is told afterwards, so that tools that show lag do; nothing is read from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from streams.database.effects import Effects
+from streams.database.engine import DEPENDENCY, Database
+from streams.database.statements import insert_for
+from streams.database.tables import consumer_offsets
+from streams.database.trouble import is_conflict, is_database_error, is_down, said
+from streams.delivery.batch import Settled
+from streams.delivery.clients import make_producer
+from streams.delivery.crash_points import crash_point
+from streams.delivery.guarantee import Finisher
+from streams.failure.errors import DependencyUnavailable, EffectsRefused, LaneFenced
+from streams.settings import KafkaSettings
+
+logger = logging.getLogger(__name__)
+
+# Two transactions in each other's way are rare, for rows are touched in order; more than this is a defect elsewhere.
+_CONFLICTS_ALLOWED: Final = 10
+_CONFLICT_PAUSE: Final = 0.05
+_TELL_SECONDS: Final = 1.0
+
+E = TypeVar("E")
+
+
+@dataclass(frozen=True, slots=True)
+class InDatabase(Generic[E]):
+    """Finish the batches of an agent in the database.
+
+    Attributes:
+        database: where its effects and its offsets are.
+        effects: what carries the effects out.
+    """
+
+    database: Database
+    effects: Effects[E]
+
+    def make(
+        self, kafka: KafkaSettings, consumer: AIOKafkaConsumer, group: str, source: TopicPartition
+    ) -> DatabaseFinisher[E]:
+        """Make the finisher of one partition."""
+        return DatabaseFinisher(make_producer(kafka), consumer, group, source, self.database, self.effects)
+
+
+class DatabaseFinisher(Finisher, Generic[E]):
+    """Finishes the batches of one partition in the database.
+
+    Arguments:
+        producer: for dead letters and outputs; not started, this partition's alone.
+        consumer: the group's consumer.
+        group: its name.
+        source: the partition.
+        database: where effects and offset are.
+        effects: what carries the effects out.
+    """
+
+    takes_effects = True
+
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        consumer: AIOKafkaConsumer,
+        group: str,
+        source: TopicPartition,
+        database: Database,
+        effects: Effects[E],
+    ) -> None:
+        super().__init__(producer, consumer, group, source)
+        self._database = database
+        self._effects = effects
+        self._epoch = 0
+        self._offset: int | None = None
+        self._delivered: Settled | None = None
+        self._telling: asyncio.Task[None] | None = None
+
+    async def committed(self) -> int | None:
+        """Become the lane's owner, and return the offset to go on at."""
+        async with self._database.transaction() as connection:
+            taken = insert_for(connection, consumer_offsets).values(
+                consumer_group=self._group, topic=self._source.topic, partition=self._source.partition, epoch=1
+            )
+            taken = taken.on_conflict_do_update(
+                index_elements=list(consumer_offsets.primary_key),
+                set_={"epoch": consumer_offsets.c.epoch + 1},
+            )
+            row = (
+                await connection.execute(taken.returning(consumer_offsets.c.epoch, consumer_offsets.c.next_offset))
+            ).one()
+        self._epoch, self._offset = row.epoch, row.next_offset
+        return self._offset
+
+    async def finish(self, settled: Settled) -> Sequence[Settled]:
+        """Write dead letters and outputs, then effects and offset together.
+
+        Raises:
+            DependencyUnavailable: the database is down.
+            EffectsRefused: it refuses the effects.
+            LaneFenced: another owner has the lane.
+        """
+        if self._delivered is not settled:
+            await self._deliver_alone(settled.outputs)
+            self._delivered = settled
+        crash_point("after_send")
+        await self._persist(settled)
+        self._delivered = None
+        self._offset = settled.next_offset
+        crash_point("after_offsets")
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell_kafka())
+        return (settled,)
+
+    async def _persist(self, settled: Settled) -> None:
+        for _ in range(_CONFLICTS_ALLOWED):
+            try:
+                async with self._database.transaction() as connection:
+                    if await self._move(connection, settled.next_offset) and settled.effects:
+                        await self._apply(connection, settled.effects)
+                return
+            except DependencyUnavailable:
+                raise
+            except Exception as error:
+                if not is_conflict(error):
+                    raise
+            await asyncio.sleep(_CONFLICT_PAUSE * random.random())
+        raise DependencyUnavailable(DEPENDENCY, f"{_CONFLICTS_ALLOWED} transactions in a row were in another's way")
+
+    async def _move(self, connection: AsyncConnection, next_offset: int) -> bool:
+        """Move the offset; False if this very batch has moved it before, and only the answer was lost."""
+        column = consumer_offsets.c.next_offset
+        mine = and_(self._row(), consumer_offsets.c.epoch == self._epoch, column.is_not_distinct_from(self._offset))
+        moved = await connection.execute(update(consumer_offsets).where(mine).values(next_offset=next_offset))
+        if moved.rowcount == 1:
+            return True
+        row = (await connection.execute(select(consumer_offsets).where(self._row()))).one_or_none()
+        if row is not None and (row.epoch, row.next_offset) == (self._epoch, next_offset):
+            return False
+        raise LaneFenced(
+            f"{self._group} lost {self._source.topic}-{self._source.partition} to another owner, or somebody moved its "
+            f"offset in the database, which is {row.next_offset if row is not None else 'gone'} now; nothing was "
+            "committed"
+        )
+
+    def _row(self) -> ColumnElement[bool]:
+        columns = consumer_offsets.c
+        return and_(
+            columns.consumer_group == self._group,
+            columns.topic == self._source.topic,
+            columns.partition == self._source.partition,
+        )
+
+    async def _apply(self, connection: AsyncConnection, effects: Sequence[E]) -> None:
+        try:
+            await self._effects.apply(connection, effects)
+        except Exception as error:
+            if is_down(error) or is_conflict(error) or isinstance(error, DependencyUnavailable):
+                raise
+            what = said(error) if is_database_error(error) else type(error).__name__
+            raise EffectsRefused(
+                f"{self._group} cannot carry out what {self._source.topic}-{self._source.partition} asks for from "
+                f"offset {self._offset or 0} on: {what}"
+            ) from error
+
+    async def _tell_kafka(self) -> None:
+        """Commit the group's offset too, for tools that show lag; a failure is of no consequence."""
+        told = None
+        while told != self._offset:
+            told = self._offset
+            try:
+                await self._consumer.commit({self._source: told})
+            except (KafkaError, ValueError) as error:
+                logger.debug("%s: the offset is in the database, but not in Kafka: %s", self._group, error)
+                return
+
+    async def close(self) -> None:
+        """Let go of the producer."""
+        if self._telling is not None:
+            await asyncio.wait({self._telling}, timeout=_TELL_SECONDS)
+            self._telling.cancel()
+        await super().close()

@@ -1,0 +1,284 @@
+"""Effects and offset in one SQL transaction: what a crash, a zombie, an outage and a refusal leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, field
+
+import pytest
+from aiokafka import TopicPartition
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection
+from support.agent import lane_alone, running, unique
+from support.databases import opened, settings_for
+from support.kafka import create_topic, produce, read_topic
+from support.payments import Raw
+from support.waiting import eventually
+
+from streams.database.engine import Database
+from streams.database.in_database import InDatabase
+from streams.database.offsets import LaneOffset, lane_offsets, seek
+from streams.delivery import Outbox, Record
+from streams.delivery.status import State
+from streams.failure.errors import AgentContractBroken, EffectsRefused, LaneFenced, PermanentError
+from streams.sandbox import Cluster
+
+
+@dataclass(slots=True)
+class Notes:
+    """Effects that any test can look at: each is a row of its own, so a repeat shows."""
+
+    troubles: list[str] = field(default_factory=list)
+    """Statements that fail, to be run once each, after the rows were written."""
+
+    async def apply(self, connection: AsyncConnection, effects: Sequence[str]) -> None:
+        await connection.execute(text("INSERT INTO notes VALUES (:note)"), [{"note": note} for note in effects])
+        if self.troubles:
+            await connection.execute(text(self.troubles.pop(0)))
+
+
+async def _prepare(database: Database) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(text("CREATE TABLE notes (note VARCHAR(40) NOT NULL CHECK (length(note) < 9))"))
+
+
+async def _noted(database: Database) -> list[str]:
+    async with database.reading() as connection:
+        return list((await connection.execute(text("SELECT note FROM notes"))).scalars())
+
+
+async def _topic(kafka: Cluster, partitions: int = 1) -> str:
+    name = unique("effects")
+    await create_topic(kafka.bootstrap_servers, name + ".DLT", partitions)
+    return await create_topic(kafka.bootstrap_servers, name, partitions)
+
+
+def _numbered(count: int, partitions: int = 1) -> list[Raw]:
+    return [Raw(number % partitions, b"%d" % number, b"%d" % number) for number in range(count)]
+
+
+def note(record: Record, out: Outbox) -> None:
+    out.effect((record.value or b"").decode())
+
+
+async def _offset(database: Database) -> int | None:
+    lanes = await lane_offsets(database)
+    return lanes[0].next_offset if lanes else None
+
+
+async def _until(database: Database, offset: int) -> None:
+    async def there() -> bool:
+        return await _offset(database) == offset
+
+    await eventually(there, f"offset {offset} in the database")
+
+
+async def test_effects_and_offset_are_where_the_next_owner_finds_them(kafka: Cluster, database: Database) -> None:
+    await _prepare(database)
+    topic, group = await _topic(kafka, 2), unique("group")
+    for part in (_numbered(400, 2), _numbered(300, 2)):
+        await produce(kafka.bootstrap_servers, topic, part)
+        async with running(
+            kafka.bootstrap_servers, [topic], note, group=group, finish=InDatabase(database, Notes())
+        ) as agent:
+            await agent.consumed()
+    assert sorted(await _noted(database), key=int) == sorted([str(n) for n in [*range(400), *range(300)]], key=int)
+    assert await lane_offsets(database) == [LaneOffset(group, topic, each, 350, 2) for each in (0, 1)]
+
+
+async def test_what_kafka_says_of_the_offset_does_not_count(kafka: Cluster, database: Database) -> None:
+    await _prepare(database)
+    topic, group = await _topic(kafka), unique("group")
+    await produce(kafka.bootstrap_servers, topic, _numbered(10))
+    async with running(kafka.bootstrap_servers, [topic], note, group=group, finish=InDatabase(database, Notes())) as on:
+        await on.consumed()
+    await seek(database, group, topic, 0, 7)
+    async with running(kafka.bootstrap_servers, [topic], note, group=group, finish=InDatabase(database, Notes())):
+        await _until(database, 10)
+    assert await _noted(database) == [str(n) for n in (*range(10), 7, 8, 9)]
+
+
+async def test_a_former_owner_that_wakes_up_commits_nothing(kafka: Cluster, database: Database) -> None:
+    await _prepare(database)
+    topic, group = await _topic(kafka), unique("group")
+    await produce(kafka.bootstrap_servers, topic, _numbered(10))
+    held, go_on = asyncio.Event(), asyncio.Event()
+    partition, finish = TopicPartition(topic, 0), InDatabase(database, Notes())
+
+    async def slow(record: Record, out: Outbox) -> None:
+        out.effect("zombie")
+        held.set()
+        await go_on.wait()
+
+    async with lane_alone(kafka.bootstrap_servers, partition, slow, group=group, finish=finish) as old:
+        await held.wait()
+        async with lane_alone(kafka.bootstrap_servers, partition, note, group=group, finish=finish) as new:
+            await _until(database, 10)
+            go_on.set()
+            await eventually(lambda: old.failures, "the old owner to find out")
+            assert new.failures == []
+    (failure,) = old.failures
+    assert isinstance(failure, LaneFenced)
+    assert f"{topic}-0" in str(failure)
+    assert await _noted(database) == [str(n) for n in range(10)]
+    assert await lane_offsets(database) == [LaneOffset(group, topic, 0, 10, 2)]
+
+
+async def test_an_offset_that_somebody_moves_meanwhile_fences_the_owner(kafka: Cluster, database: Database) -> None:
+    await _prepare(database)
+    topic, group = await _topic(kafka), unique("group")
+    await produce(kafka.bootstrap_servers, topic, _numbered(5))
+    finish = InDatabase(database, Notes())
+    async with lane_alone(kafka.bootstrap_servers, TopicPartition(topic, 0), note, group=group, finish=finish) as lane:
+        await _until(database, 5)
+        await seek(database, group, topic, None, None)
+        await produce(kafka.bootstrap_servers, topic, _numbered(1))
+        await eventually(lambda: lane.failures, "the owner to find out")
+    assert isinstance(lane.failures[0], LaneFenced)
+    assert await _noted(database) == [str(n) for n in range(5)]
+
+
+async def test_a_dead_letter_is_written_and_the_effects_around_it_happen(kafka: Cluster, database: Database) -> None:
+    await _prepare(database)
+    topic = await _topic(kafka)
+    await produce(kafka.bootstrap_servers, topic, _numbered(6))
+
+    def picky(record: Record, out: Outbox) -> None:
+        note(record, out)
+        if record.value == b"3":
+            raise PermanentError("never")
+
+    async with running(kafka.bootstrap_servers, [topic], picky, finish=InDatabase(database, Notes())) as agent:
+        await agent.consumed()
+        assert (agent.source.meter.tally.processed, agent.source.meter.tally.dead_lettered) == (5, 1)
+    assert await _noted(database) == ["0", "1", "2", "4", "5"]
+    assert [each.value for each in await read_topic(kafka.bootstrap_servers, topic + ".DLT")] == [b"3"]
+
+
+async def test_effects_that_the_database_refuses_halt_the_lane_and_change_nothing(
+    kafka: Cluster, database: Database
+) -> None:
+    await _prepare(database)
+    topic, group = await _topic(kafka), unique("group")
+    await produce(kafka.bootstrap_servers, topic, [*_numbered(3), Raw(0, b"3", b"private and too long")])
+    finish = InDatabase(database, Notes())
+    async with lane_alone(kafka.bootstrap_servers, TopicPartition(topic, 0), note, group=group, finish=finish) as lane:
+        await eventually(lambda: lane.failures, "the lane to halt")
+        assert lane.lane.state is State.HALTED
+    (failure,) = lane.failures
+    assert isinstance(failure, EffectsRefused)
+    assert "private" not in str(failure), "the parameters of a statement are payload"
+    assert await _noted(database) == []
+    assert await _offset(database) is None
+
+
+async def test_a_defect_in_what_carries_effects_out_halts_the_lane(kafka: Cluster, database: Database) -> None:
+    class Defective:
+        async def apply(self, connection: AsyncConnection, effects: Sequence[str]) -> None:
+            raise KeyError("sku")
+
+    topic, group = await _topic(kafka), unique("group")
+    await produce(kafka.bootstrap_servers, topic, _numbered(1))
+    finish = InDatabase(database, Defective())
+    async with lane_alone(kafka.bootstrap_servers, TopicPartition(topic, 0), note, group=group, finish=finish) as lane:
+        await eventually(lambda: lane.failures, "the lane to halt")
+    assert "KeyError" in str(lane.failures[0])
+
+
+async def test_effects_that_nothing_would_carry_out_are_a_defect_and_not_forgotten(kafka: Cluster) -> None:
+    topic = await _topic(kafka)
+    await produce(kafka.bootstrap_servers, topic, _numbered(1))
+    async with lane_alone(kafka.bootstrap_servers, TopicPartition(topic, 0), note, group=unique("group")) as lane:
+        await eventually(lambda: lane.failures, "the lane to notice")
+    assert isinstance(lane.failures[0], AgentContractBroken)
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01"], ids=["serialization failure", "deadlock"])
+async def test_a_transaction_that_was_in_anothers_way_is_run_again(
+    kafka: Cluster, postgresql_database: Database, state: str
+) -> None:
+    await _prepare(postgresql_database)
+    topic = await _topic(kafka)
+    await produce(kafka.bootstrap_servers, topic, _numbered(10))
+    raising = f"DO $$ BEGIN RAISE SQLSTATE '{state}'; END $$"
+    effects = Notes(troubles=[raising, raising])
+    async with running(
+        kafka.bootstrap_servers, [topic], note, finish=InDatabase(postgresql_database, effects)
+    ) as agent:
+        await agent.consumed()
+    assert effects.troubles == []
+    assert await _noted(postgresql_database) == [str(n) for n in range(10)]
+
+
+class Forgetful(Database):
+    """A database whose connection breaks after a commit, before its answer has arrived."""
+
+    answers_lost = 0
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        with self._seeing_trouble():
+            moved = False
+            async with super().transaction() as connection:
+                yield connection
+                lanes = await connection.execute(text("SELECT next_offset FROM consumer_offsets"))
+                moved = any(offset is not None for offset in lanes.scalars())
+            if moved and not self.answers_lost:
+                self.answers_lost += 1
+                raise ConnectionResetError("the answer is lost")
+
+
+async def test_a_commit_whose_answer_is_lost_is_found_out_and_not_repeated(kafka: Cluster, database_url: str) -> None:
+    database = Forgetful(settings_for(database_url))
+    await _prepare(database)
+    topic = await _topic(kafka)
+    await produce(kafka.bootstrap_servers, topic, _numbered(10))
+    async with running(kafka.bootstrap_servers, [topic], note, finish=InDatabase(database, Notes())) as agent:
+        await agent.consumed()
+    assert database.answers_lost == 1
+    assert await _noted(database) == [str(n) for n in range(10)]
+    await database.close()
+
+
+async def test_while_the_database_is_down_the_lane_pauses_and_nothing_is_dead_lettered(
+    kafka: Cluster, database_url: str
+) -> None:
+    topic = await _topic(kafka)
+    async with opened(database_url) as preparing:
+        await _prepare(preparing)
+    database = Database(settings_for(database_url, timeout=0.3))
+    async with running(kafka.bootstrap_servers, [topic], note, finish=InDatabase(database, Notes())) as agent:
+        await produce(kafka.bootstrap_servers, topic, _numbered(10))
+        await agent.consumed()
+        async with _down(database_url):
+            await produce(kafka.bootstrap_servers, topic, _numbered(10))
+            await eventually(lambda: agent.lane(0).state is State.PAUSED, "the lane to pause")
+            assert database.name in agent.lane(0).reason
+        await agent.consumed()
+        assert agent.source.meter.tally.dead_lettered == 0
+    assert await _noted(database) == [str(n) for n in range(10)] * 2
+    await database.close()
+
+
+@asynccontextmanager
+async def _down(url: str) -> AsyncIterator[None]:
+    """Make the database unusable: a SQLite file is held by another, a PostgreSQL database has another name."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+        return
+    name = make_url(url).database
+    server = make_url(url).set(database="postgres").render_as_string(hide_password=False)
+    async with opened(server) as admin, admin.engine.connect() as connection:
+        committing = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await committing.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+        await committing.execute(
+            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"), {"name": name}
+        )
+        yield
+        await committing.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
