@@ -10,11 +10,11 @@ from pathlib import Path
 
 import async_timeout
 import pytest
+from support.databases import DIALECTS, make_url_of, postgresql_server, settings_for, upgraded
 
 from streams.database.engine import Database
 from streams.sandbox import Cluster
 from streams.settings import PREFIX, settings
-from support.databases import DIALECTS, make_url_of, postgresql_server, settings_for, upgraded
 
 DEADLINE = 60.0
 """Seconds a coroutine test may take, unless it is marked ``deadline(seconds)``."""

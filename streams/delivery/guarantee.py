@@ -37,8 +37,8 @@ from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 
-from streams.delivery.clients import close_hard, make_producer
 from streams.delivery.batch import Settled
+from streams.delivery.clients import close_hard, make_producer
 from streams.delivery.crash_points import crash_point
 from streams.delivery.group_offsets import committed_offset
 from streams.delivery.outbox import Output

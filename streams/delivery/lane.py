@@ -26,9 +26,8 @@ from streams.delivery.channel import Handoff
 from streams.delivery.crash_points import crash_point
 from streams.delivery.guarantee import Finisher
 from streams.delivery.meter import Meter
-from streams.delivery.record import Record
+from streams.delivery.reader import PartitionReader
 from streams.delivery.status import LaneStatus, State
-from streams.delivery.tolerant_records import read_tolerantly
 from streams.failure.breaker import Breaker, Breakers, BreakerState
 from streams.failure.budget import DeadLetterBudget
 from streams.failure.errors import (
@@ -38,15 +37,12 @@ from streams.failure.errors import (
     LaneHalted,
     LaneWouldNotStop,
     MachineryFailure,
-    OffsetBeyondEnd,
     PaystreamError,
 )
 from streams.failure.policy import Pause, Retry
 
 logger = logging.getLogger(__name__)
 
-# One fetch call; ends empty-handed on a quiet topic, so that the lane is seen to be alive.
-_FETCH_SECONDS: Final = 1.0
 # A commit in flight takes some milliseconds; more means that a broker is in trouble, and then the next
 # owner settles it faster than we could.
 _COMMIT_GRACE_SECONDS: Final = 1.0
@@ -123,7 +119,9 @@ class Lane:
         self._batch: Batch | None = None
         self._accepted = False
         self._in_doubt: Settled | None = None
-        self._read_to: int | None = None
+        self._reader = PartitionReader(
+            self._name, source, surroundings.consumer, surroundings.meter, surroundings.limits.records
+        )
         self._stopping = False
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -193,7 +191,7 @@ class Lane:
             self.source.topic,
             self.source.partition,
             self.state,
-            self._read_to if self._next_offset is None else max(self._next_offset, self._read_to or 0),
+            self._reader.read_to if self._next_offset is None else max(self._next_offset, self._reader.read_to or 0),
             self._around.meter.end_offset(self.source),
             time.monotonic() - self._progress_at,
             self.reason,
@@ -267,86 +265,24 @@ class Lane:
 
     async def _begin(self) -> None:
         await self._in_time("connecting the producer", self._finisher.open())
-        self._next_offset = await self._reach("reading the committed offset", self._starting_offset)
-        self._around.consumer.seek(self.source, self._next_offset)
-        self._around.consumer.resume(self.source)
-        logger.info("%s starts at offset %d", self._name, self._next_offset)
-
-    async def _starting_offset(self) -> int:
-        committed = await self._finisher.committed()
-        first = (await self._around.consumer.beginning_offsets([self.source]))[self.source]
-        if committed is None:
-            return int(first)
-        end = (await self._around.consumer.end_offsets([self.source]))[self.source]
-        if first <= committed <= end:
-            return int(committed)
-        if committed > end:
-            raise OffsetBeyondEnd(
-                f"{self._name} is to go on at offset {committed}, but the log ends at {end}: the brokers have lost "
-                "records, or the topic was made anew. Decide where to go on: stop the workers, set the group's offsets "
-                "with Kafka's kafka-consumer-groups --reset-offsets, and start them again"
-            )
-        self._report_deleted(committed, first)
-        return int(first)
-
-    def _report_deleted(self, wanted: int, first: int) -> None:
-        logger.error(
-            "%s: offsets %d to %d were deleted from the log before they were read. Going on at %d.",
-            self._name, wanted, first - 1, first,
-        )  # fmt: skip
-        self._around.meter.deleted(first - wanted)
+        committed = await self._reach("reading the committed offset", self._finisher.committed)
+        self._next_offset = await self._in_time("finding where to begin", self._reader.begin(committed))
 
     # -- work ------------------------------------------------------------------------------------
 
     async def _fetch(self) -> Batch:
         self._enter(State.FETCHING)
-        consumer, around = self._around.consumer, self._around
-        assert self._next_offset is not None, "set before anything is fetched"
-        while True:
-            try:
-                fetched = await consumer.getmany(
-                    self.source, timeout_ms=int(_FETCH_SECONDS * 1000), max_records=around.limits.records
-                )
-            except UnicodeDecodeError as error:
-                read_tolerantly(consumer, self.source, self._next_offset, error)
-                continue
-            messages = fetched.get(self.source)
-            around.meter.alive(self.source, consumer.highwater(self.source))
-            if messages:
-                break
-            if await self._nothing_is_left():
+        # A fetch ends by itself; what it asks brokers for in between has their deadline.
+        while not (records := await self._in_time("fetching", self._reader.fetch())):
+            if await self._reader.nothing_is_left():
                 self._progressed()
             if self._finisher.holding:
                 await self._commit("committing what was held", self._finisher.idle)
                 self._enter(State.FETCHING)
-        if messages[0].offset < self._next_offset:
-            raise MachineryFailure(
-                f"{self._name} was given offset {messages[0].offset} again after {self._next_offset}: "
-                "the log was truncated or the topic made anew"
-            )
-        if messages[0].offset > self._next_offset:
-            await self._look_into_gap(self._next_offset)
-        records = [Record.of(message) for message in messages]
-        batch = self._batch = Batch(records, around.rules, self._budget)
-        around.meter.fetched(self.source, len(records), records[-1].offset)
+        batch = self._batch = Batch(records, self._around.rules, self._budget)
         self._progressed()
         crash_point("after_fetch")
         return batch
-
-    async def _look_into_gap(self, wanted: int) -> None:
-        """Transactions leave gaps, and so does retention: then aiokafka has gone to the log's beginning unasked."""
-        firsts = await self._in_time("looking into a gap", self._around.consumer.beginning_offsets([self.source]))
-        if firsts[self.source] > wanted:
-            self._report_deleted(wanted, firsts[self.source])
-
-    async def _nothing_is_left(self) -> bool:
-        """Whether all that is committed has been read; what a transaction holds open is not there yet."""
-        stable = self._around.consumer.last_stable_offset(self.source)
-        position = await self._around.consumer.position(self.source)
-        if stable is not None and position < stable:
-            return False
-        self._read_to = position  # behind a transaction's marker, which is no record
-        return True
 
     async def _work(self, batch: Batch) -> None:
         """Bring a batch to its end, committing on the way whatever is settled before a wait."""

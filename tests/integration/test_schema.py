@@ -7,12 +7,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
+from support.databases import opened, settings_for
 
 from streams.database import tables
 from streams.database.engine import Database
 from streams.database.schema import check_schema, schema_version, upgrade
 from streams.failure.errors import DatabaseUnreachable, SetupError
-from support.databases import opened, settings_for
 
 TABLES = sorted(Path(tables.__file__).parent.glob("*tables.py"))
 
@@ -31,7 +31,7 @@ async def test_the_migrations_lead_to_the_tables_that_the_code_uses(database: Da
 
 async def test_an_empty_database_is_refused_and_the_command_is_named(empty_database_url: str) -> None:
     async with opened(empty_database_url) as database:
-        with pytest.raises(SetupError, match="has no tables of paystream yet.*run 'paystream database upgrade'"):
+        with pytest.raises(SetupError, match=r"has no tables of paystream yet.*run 'paystream database upgrade'"):
             await check_schema(database)
         assert (await upgrade(database)).found is None
         await check_schema(database)
@@ -46,7 +46,7 @@ async def test_an_upgrade_of_what_is_up_to_date_does_nothing(database: Database)
 async def test_an_old_schema_is_refused_with_its_number(database: Database) -> None:
     async with database.transaction() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
-    with pytest.raises(SetupError, match="has schema 0001, and schema .* is needed: run 'paystream database upgrade'"):
+    with pytest.raises(SetupError, match=r"has schema 0001, and schema .* is needed: run 'paystream database upgrade'"):
         await check_schema(database)
 
 
