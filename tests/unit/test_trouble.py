@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from streams.database.trouble import is_conflict, is_database_error, is_down, said
+
+
+class Refused(Exception):
+    """As PostgreSQL's driver reports what the server says."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__("a value that is private")
+        self.sqlstate = state
+
+
+def wrapped(error: Exception, kind: type[DBAPIError] = DBAPIError) -> DBAPIError:
+    return kind("INSERT …", {"email": "private"}, error)
+
+
+@pytest.mark.parametrize("state", ["08006", "28P01", "53300", "57P01", "57014", "3D000", "25006", "55P03", "55000"])
+def test_a_server_that_cannot_be_used_is_down_whatever_the_statement(state: str) -> None:
+    assert is_down(wrapped(Refused(state)))
+    assert not is_conflict(wrapped(Refused(state)))
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01"])
+def test_a_transaction_in_anothers_way_is_a_conflict_and_not_an_outage(state: str) -> None:
+    assert is_conflict(wrapped(Refused(state)))
+    assert not is_down(wrapped(Refused(state)))
+
+
+@pytest.mark.parametrize("state", ["23505", "22003", "42P01", "42501"])
+def test_a_statement_that_is_refused_is_neither_and_does_not_quote_its_values(state: str) -> None:
+    error = wrapped(Refused(state), IntegrityError)
+    assert (is_down(error), is_conflict(error), is_database_error(error)) == (False, False, True)
+    assert "private" not in said(error)
+    assert state in said(error)
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionRefusedError(111, "refused"), asyncio.TimeoutError(), PoolTimeout("none free")]
+)
+def test_what_keeps_a_client_from_connecting_is_an_outage(error: Exception) -> None:
+    assert is_down(error)
+
+
+def test_a_locked_sqlite_file_is_an_outage_and_a_missing_table_is_not(tmp_path: Path) -> None:
+    holder = sqlite3.connect(tmp_path / "file.db", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    other = sqlite3.connect(tmp_path / "file.db", timeout=0)
+    with pytest.raises(sqlite3.OperationalError) as locked:
+        other.execute("CREATE TABLE t (x)")
+    holder.rollback()
+    with pytest.raises(sqlite3.OperationalError) as missing:
+        other.execute("SELECT * FROM nowhere")
+    holder.close()
+    other.close()
+    assert is_down(wrapped(locked.value, OperationalError))
+    assert not is_down(wrapped(missing.value, OperationalError))
+
+
+def test_a_defect_in_our_own_code_is_no_matter_of_the_database() -> None:
+    assert not is_down(KeyError("sku"))
+    assert not is_database_error(KeyError("sku"))
+    assert is_database_error(wrapped(Refused("42P01"), ProgrammingError))
