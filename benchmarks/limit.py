@@ -30,9 +30,9 @@ def transform(message, outputs: Outputs) -> None:
     envelope = Envelope.read(message.headers)
     event = Consequences(
         envelope,
-        cause_id=envelope.id or payment.payment_id,
+        cause_id=envelope.id or payment.event_id,
         order_id=payment.order_id,
-        time=envelope.time or payment.paid_at.isoformat(),
+        time=envelope.time or payment.occurred_at.isoformat(),
         source=b"/limit",
     )
     key = payment.order_id.encode()

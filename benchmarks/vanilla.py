@@ -42,9 +42,9 @@ async def fan_out(stream):
         envelope = Envelope.read(event.message.headers)
         follow = Consequences(
             envelope,
-            cause_id=envelope.id or payment.payment_id,
+            cause_id=envelope.id or payment.event_id,
             order_id=payment.order_id,
-            time=envelope.time or payment.paid_at.isoformat(),
+            time=envelope.time or payment.occurred_at.isoformat(),
             source=b"/vanilla",
         )
         key = payment.order_id.encode()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import ClassVar
+from typing import ClassVar, Final, Literal
 
 from pydantic import ConfigDict, TypeAdapter
 
-from models.money import EXACT, Amount, Currency, written
-from models.payment import PaymentCompleted
-from models.wire import WIRE, Identifier, Moment
-
-_ZERO = Decimal(0)
+from models.money import Amount, Currency, written
+from models.order import OrderEvent, by_article
+from models.wire import WIRE, ConsequenceId, Identifier, Moment
 
 
 @dataclass(slots=True)
@@ -28,40 +25,38 @@ class SaleLine:
 
 @dataclass(slots=True)
 class SaleFact:
-    """One sale. It names no customer: analytics counts orders, not people."""
+    """One sale, or one refund. It names no customer: analytics counts orders, not people."""
 
     __pydantic_config__: ClassVar[ConfigDict] = WIRE
 
+    kind: Literal["sale", "refund"]
+    """Figures are positive in both; a refund is to be taken off."""
+    fact_id: ConsequenceId
+    """``<event id>:analytics``: equal for a repeat, so that nothing is counted twice."""
     order_id: Identifier
-    payment_id: Identifier
-    paid_at: Moment
+    occurred_at: Moment
     country: Identifier
     currency: Currency
     revenue: Amount
-    """The amount paid."""
+    """The amount paid, or given back."""
     units: int
     """Number of pieces, over all lines."""
     lines: tuple[SaleLine, ...]
-    """One entry per article, so that (order, article) is a key; in the payment's order."""
+    """One entry per article, so that (fact, article) is a key; in the event's order."""
 
     @classmethod
-    def of(cls, payment: PaymentCompleted) -> SaleFact:
-        """Build the fact of a payment; lines of the same article are added together."""
-        currency = payment.currency
-        sold: dict[str, tuple[int, Decimal]] = {}
-        for line in payment.lines:
-            quantity, revenue = sold.get(line.sku, (0, _ZERO))
-            sold[line.sku] = (
-                quantity + line.quantity,
-                EXACT.fma(line.unit_price, line.quantity, revenue),
-            )
+    def of(cls, event: OrderEvent) -> SaleFact:
+        """Build the fact of an event; lines of the same article are added together."""
+        currency = event.currency
+        sold = by_article(event.lines)
         return cls(
-            order_id=payment.order_id,
-            payment_id=payment.payment_id,
-            paid_at=payment.paid_at,
-            country=payment.country,
+            kind="refund" if event.takes_back else "sale",
+            fact_id=f"{event.event_id}:analytics",
+            order_id=event.order_id,
+            occurred_at=event.occurred_at,
+            country=event.country,
             currency=currency,
-            revenue=payment.amount,
+            revenue=event.amount,
             units=sum([quantity for quantity, _ in sold.values()]),
             lines=tuple(
                 [SaleLine(sku, quantity, written(revenue, currency)) for sku, (quantity, revenue) in sold.items()]
@@ -73,4 +68,6 @@ class SaleFact:
         return _SERIALIZER.to_json(self, by_alias=True)
 
 
-_SERIALIZER = TypeAdapter(SaleFact).serializer
+ADAPTER: Final = TypeAdapter(SaleFact)
+"""Reads it from the wire."""
+_SERIALIZER: Final = ADAPTER.serializer

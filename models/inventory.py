@@ -1,19 +1,19 @@
-"""The stock movement: what leaves the shelf for an order."""
+"""The stock movement: what leaves the shelf for an order, or comes back to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from pydantic import ConfigDict, TypeAdapter
 
-from models.payment import PaymentCompleted
-from models.wire import WIRE, Identifier, Moment
+from models.order import OrderEvent
+from models.wire import WIRE, ConsequenceId, Identifier, Moment
 
 
 @dataclass(slots=True)
 class StockLine:
-    """So many pieces of one article."""
+    """So many pieces of one article: positive if they leave, negative if they come back."""
 
     __pydantic_config__: ClassVar[ConfigDict] = WIRE
 
@@ -23,28 +23,29 @@ class StockLine:
 
 @dataclass(slots=True)
 class StockMovement:
-    """The pieces that one order takes from stock."""
+    """The pieces that one order takes from stock, or gives back to it."""
 
     __pydantic_config__: ClassVar[ConfigDict] = WIRE
 
-    movement_id: Identifier
-    """``<payment id>:inventory``: equal for a repeat, so that no stock is moved twice."""
+    movement_id: ConsequenceId
+    """``<event id>:inventory``: equal for a repeat, so that no stock is moved twice."""
     order_id: Identifier
     occurred_at: Moment
     lines: tuple[StockLine, ...]
-    """One entry per article, in the order in which the payment first names them."""
+    """One entry per article, in the order in which the event first names them."""
 
     @classmethod
-    def of(cls, payment: PaymentCompleted) -> StockMovement:
-        """Build the movement of a payment; lines of the same article are added together."""
+    def of(cls, event: OrderEvent) -> StockMovement:
+        """Build the movement of an event; lines of the same article are added together."""
         pieces: dict[str, int] = {}
-        for line in payment.lines:
+        for line in event.lines:
             pieces[line.sku] = pieces.get(line.sku, 0) + line.quantity
+        sign = -1 if event.takes_back else 1
         return cls(
-            movement_id=f"{payment.payment_id}:inventory",
-            order_id=payment.order_id,
-            occurred_at=payment.paid_at,
-            lines=tuple([StockLine(sku, quantity) for sku, quantity in pieces.items()]),
+            movement_id=f"{event.event_id}:inventory",
+            order_id=event.order_id,
+            occurred_at=event.occurred_at,
+            lines=tuple([StockLine(sku, sign * quantity) for sku, quantity in pieces.items()]),
         )
 
     def to_json(self) -> bytes:
@@ -52,4 +53,6 @@ class StockMovement:
         return _SERIALIZER.to_json(self, by_alias=True)
 
 
-_SERIALIZER = TypeAdapter(StockMovement).serializer
+ADAPTER: Final = TypeAdapter(StockMovement)
+"""Reads it from the wire."""
+_SERIALIZER: Final = ADAPTER.serializer

@@ -8,11 +8,13 @@ from typing import ClassVar, Final
 from pydantic import ConfigDict, TypeAdapter
 
 from models.money import Amount, Currency
-from models.payment import PaymentCompleted
-from models.wire import WIRE, Identifier, Moment
+from models.order import OrderEvent
+from models.wire import WIRE, ConsequenceId, Identifier, Moment
 
 PAYMENT_COMPLETED: Final = "payment-completed"
 """The template that thanks for a payment."""
+PAYMENT_CANCELLED: Final = "payment-cancelled"
+"""The template that says what is given back."""
 
 
 @dataclass(slots=True)
@@ -24,26 +26,29 @@ class NotificationRequest:
 
     __pydantic_config__: ClassVar[ConfigDict] = WIRE
 
+    request_id: ConsequenceId
+    """``<event id>:notification``: equal for a repeat, so that nobody is told twice."""
     order_id: Identifier
     customer_id: Identifier | None
     """None for a guest, whom only the order itself can lead to."""
     template: Identifier
     currency: Currency
     amount: Amount
-    paid_at: Moment
+    occurred_at: Moment
     country: Identifier
 
     @classmethod
-    def of(cls, payment: PaymentCompleted) -> NotificationRequest:
-        """Build the request that tells the customer of a payment."""
+    def of(cls, event: OrderEvent) -> NotificationRequest:
+        """Build the request that tells the customer of an event."""
         return cls(
-            order_id=payment.order_id,
-            customer_id=payment.customer_id,
-            template=PAYMENT_COMPLETED,
-            currency=payment.currency,
-            amount=payment.amount,
-            paid_at=payment.paid_at,
-            country=payment.country,
+            request_id=f"{event.event_id}:notification",
+            order_id=event.order_id,
+            customer_id=event.customer_id,
+            template=PAYMENT_CANCELLED if event.takes_back else PAYMENT_COMPLETED,
+            currency=event.currency,
+            amount=event.amount,
+            occurred_at=event.occurred_at,
+            country=event.country,
         )
 
     def to_json(self) -> bytes:
@@ -51,4 +56,6 @@ class NotificationRequest:
         return _SERIALIZER.to_json(self, by_alias=True)
 
 
-_SERIALIZER = TypeAdapter(NotificationRequest).serializer
+ADAPTER: Final = TypeAdapter(NotificationRequest)
+"""Reads it from the wire."""
+_SERIALIZER: Final = ADAPTER.serializer

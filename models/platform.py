@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final, Literal
 
 from pydantic import ConfigDict, TypeAdapter
 
 from models.money import EXACT, Amount, Currency, written
-from models.payment import PaymentCompleted, Quantity
-from models.wire import WIRE, Identifier, Label, Moment
+from models.order import OrderEvent, Quantity
+from models.wire import WIRE, ConsequenceId, Identifier, Label, Moment
 
 
 @dataclass(slots=True)
@@ -27,21 +27,27 @@ class PlatformLine:
 
 @dataclass(slots=True)
 class PlatformOrder:
-    """One paid order: times in UTC, money with all the digits of its currency.
+    """One paid order, or one cancellation: times in UTC, money with all the digits of its currency.
 
     It has no schema version (the envelope's type carries one) and no time of processing: the same
-    payment always gives the same bytes.
+    event always gives the same bytes.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = WIRE
 
-    payment_id: Identifier
+    kind: Literal["order", "cancellation"]
+    """Amount and quantities are positive in both; a cancellation is to be taken off."""
+    record_id: ConsequenceId
+    """``<event id>:platform``: equal for a repeat, so that no record counts twice."""
+    payment_id: Identifier | None
+    """None for a cancellation of which the shop does not know the payment."""
     order_id: Identifier
     customer_id: Identifier | None
-    method: Identifier
+    method: Identifier | None
+    """None for a cancellation."""
     currency: Currency
     amount: Amount
-    paid_at: Moment
+    occurred_at: Moment
     country: Identifier
     item_count: int
     """Number of lines."""
@@ -50,9 +56,9 @@ class PlatformOrder:
     lines: tuple[PlatformLine, ...]
 
     @classmethod
-    def of(cls, payment: PaymentCompleted) -> PlatformOrder:
-        """Build the record of a payment."""
-        currency = payment.currency
+    def of(cls, event: OrderEvent) -> PlatformOrder:
+        """Build the record of an event."""
+        currency = event.currency
         lines = tuple(
             [
                 PlatformLine(
@@ -62,18 +68,20 @@ class PlatformOrder:
                     written(line.unit_price, currency),
                     written(EXACT.multiply(line.unit_price, line.quantity), currency),
                 )
-                for line in payment.lines
+                for line in event.lines
             ]
         )
         return cls(
-            payment_id=payment.payment_id,
-            order_id=payment.order_id,
-            customer_id=payment.customer_id,
-            method=payment.method,
+            kind="cancellation" if event.takes_back else "order",
+            record_id=f"{event.event_id}:platform",
+            payment_id=event.payment_id,
+            order_id=event.order_id,
+            customer_id=event.customer_id,
+            method=event.method,
             currency=currency,
-            amount=payment.amount,
-            paid_at=payment.paid_at,
-            country=payment.country,
+            amount=event.amount,
+            occurred_at=event.occurred_at,
+            country=event.country,
             item_count=len(lines),
             units=sum([line.quantity for line in lines]),
             lines=lines,
@@ -84,4 +92,6 @@ class PlatformOrder:
         return _SERIALIZER.to_json(self, by_alias=True)
 
 
-_SERIALIZER = TypeAdapter(PlatformOrder).serializer
+ADAPTER: Final = TypeAdapter(PlatformOrder)
+"""Reads it from the wire."""
+_SERIALIZER: Final = ADAPTER.serializer

@@ -47,6 +47,9 @@ def _text(shortest: int, longest: int, pattern: str, what: str) -> Any:
 Identifier = Annotated[str, _text(1, 128, _NO_CONTROL_CHARACTERS, "control characters")]
 """An id, a code or a short name: never empty. 128 characters hold a UUID three times over."""
 
+ConsequenceId = Annotated[str, _text(1, 255, _NO_CONTROL_CHARACTERS, "control characters")]
+"""The id of what follows from an event: the event's own and a word more."""
+
 Label = Annotated[str, _text(0, 1000, _NO_NUL, "NUL")]
 """Text for people to read; may be empty, since shops do sell goods without a description."""
 

@@ -21,22 +21,32 @@ class TopicSpec:
 
 
 PAYMENT_COMPLETED = "payment.completed"
+PAYMENT_CANCELLED = "payment.cancelled"
 PLATFORM_ORDERS = "platform.orders"
 NOTIFICATION_REQUESTS = "notification.requests"
 INVENTORY_MOVEMENTS = "inventory.movements"
 ANALYTICS_SALES = "analytics.sales"
 
-EVENTS = (PAYMENT_COMPLETED, PLATFORM_ORDERS, NOTIFICATION_REQUESTS, INVENTORY_MOVEMENTS, ANALYTICS_SALES)
-CONSUMED = (PAYMENT_COMPLETED,)
+ORDER_EVENTS = (PAYMENT_COMPLETED, PAYMENT_CANCELLED)
+"""What the shop writes."""
+OUTPUTS = (PLATFORM_ORDERS, NOTIFICATION_REQUESTS, INVENTORY_MOVEMENTS, ANALYTICS_SALES)
+"""What follows from it."""
+EVENTS = (*ORDER_EVENTS, *OUTPUTS)
+CONSUMED = EVENTS
 """Topics that agents of ours read, each of which therefore has a dead-letter topic."""
 
 # A dead letter is the original, whatever its size, plus headers: trace and message are capped at some 10 KB.
 DEAD_LETTER_ROOM: Final = 65_536
 
 
+def dead_letter_topic(settings: Settings, topic: str) -> str:
+    """Name the dead-letter topic of a topic."""
+    return topic + settings.failure.dead_letter_suffix
+
+
 def dead_letter_topics(settings: Settings) -> tuple[str, ...]:
     """Name the dead-letter topic of every topic our agents read."""
-    return tuple(topic + settings.failure.dead_letter_suffix for topic in CONSUMED)
+    return tuple(dead_letter_topic(settings, topic) for topic in CONSUMED)
 
 
 def declared_topics(settings: Settings, further: Sequence[str] = ()) -> tuple[TopicSpec, ...]:

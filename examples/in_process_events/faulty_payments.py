@@ -14,13 +14,13 @@ from streams.delivery import Outbox, Record
 from streams.failure.errors import PermanentError
 
 _faults = Faults.read()
-_fan_out = payments.fan_out
+_on_payment = payments.on_payment
 
 
-async def fan_out(record: Record, out: Outbox) -> None:
+async def on_payment(record: Record, out: Outbox) -> None:
     """Do what the agent does, where the mail server lets it."""
     await asyncio.sleep(_faults.delay)
-    _fan_out(record, out)
+    _on_payment(record, out)
     try:
         # After the outputs, which therefore have to be taken back. Busy stays what it is: an exception
         # that the policy does not know is tried again.
@@ -29,4 +29,4 @@ async def fan_out(record: Record, out: Outbox) -> None:
         raise PermanentError(str(error)) from error
 
 
-payments.fan_out = fan_out  # type: ignore[assignment]  # a handler may be a coroutine function
+payments.on_payment = on_payment  # type: ignore[assignment]  # a handler may be a coroutine function

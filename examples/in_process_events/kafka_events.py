@@ -9,7 +9,7 @@ from typing import Any
 
 from examples.in_process_events.events import OrderPaid
 from streams.delivery.clients import make_producer
-from streams.invoices.event import payment_event
+from streams.invoices.event import COMPLETED, shop_event
 from streams.settings import KafkaSettings
 from streams.topics import PAYMENT_COMPLETED
 
@@ -40,8 +40,8 @@ class KafkaPublisher:
             aiokafka.errors.KafkaError: they do not.
         """
         payment = event.payment
-        sent = payment_event(
-            event.body, order_id=payment.order_id, payment_id=payment.payment_id, paid_at=payment.paid_at.isoformat()
+        sent = shop_event(
+            COMPLETED, event.body, order_id=payment.order_id, id=payment.payment_id, time=payment.paid_at.isoformat()
         )
         self._run(self._producer.send_and_wait(PAYMENT_COMPLETED, sent.value, key=sent.key, headers=list(sent.headers)))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -18,12 +19,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from streams.commands.command import asynchronous
 from streams.delivery.clients import close_hard, connect, make_producer, silent_clients
 from streams.failure.errors import BrokerUnreachable, TopicMissing
-from streams.invoices.event import PaymentEvent
+from streams.invoices.event import CANCELLED, COMPLETED, EventKind, ShopEvent
 from streams.invoices.files import read_files
 from streams.invoices.publishing import Publisher
-from streams.invoices.reading import Reading
 from streams.settings import KafkaSettings, settings
-from streams.topics import PAYMENT_COMPLETED
+from streams.topics import PAYMENT_CANCELLED, PAYMENT_COMPLETED
 
 SHOWN_IN_A_DRY_RUN: Final = 3
 # Often enough to see that it goes on, seldom enough for a log file.
@@ -32,7 +32,9 @@ _REPORT_SECONDS: Final = 5.0
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--topic", default=PAYMENT_COMPLETED, show_default=True, help="Where to publish.")
+@click.option("--topic", default=PAYMENT_COMPLETED, show_default=True, help="Where payments go.")
+@click.option("--cancelled-topic", default=PAYMENT_CANCELLED, show_default=True, help="Where cancellations go.")
+@click.option("--payments-only", is_flag=True, help="Leave cancellations out.")
 @click.option(
     "--rate", type=click.FloatRange(min=0, min_open=True), metavar="N",
     help="At most N events per second. As fast as possible by default.",
@@ -44,18 +46,21 @@ _REPORT_SECONDS: Final = 5.0
 async def publish(
     files: tuple[Path, ...],
     topic: str,
+    cancelled_topic: str,
+    payments_only: bool,
     rate: float | None,
     limit: int | None,
     dry_run: bool,
     skip_invalid: bool,
 ) -> None:
-    """Publish the payment events in FILES, which are read and checked whole before.
+    """Publish the payments and cancellations in FILES, which are read and checked whole before.
 
     A CSV file (.csv, .csv.xz) holds a shop's invoices in the columns of the Online Retail data set; each
-    becomes one event. Cancellations (numbers beginning with C) are left out. Write-offs and other dirt
+    becomes one event: a payment or, if its number begins with C, a cancellation. Write-offs and other dirt
     are published as they are: judging them is the pipeline's work.
 
-    A file of JSON lines (.jsonl, .jsonl.xz) holds one event a line, which is published as it stands.
+    A file of JSON lines (.jsonl, .jsonl.xz) holds one event a line, which is published as it stands; those
+    with a cancellationId are cancellations.
 
     Whatever cannot be read stops the command, naming file, line and column, before anything is published.
     Publishing a file twice is harmless to consumers that look at ce_id: a repeat has the same.
@@ -68,25 +73,34 @@ async def publish(
     reading = read_files(files, skip_invalid=skip_invalid)
     for problem in reading.left_out:
         click.echo(f"left out: {problem}", err=True)
-    events = reading.events[:limit]
+    events = (reading.payments if payments_only else reading.events)[:limit]
+    counts = Counter(event.kind for event in events)
+    topics = {COMPLETED: topic, CANCELLED: cancelled_topic}
+    what = " and ".join(
+        f"{counts[kind]} {named} to {topics[kind]}"
+        for kind, named in ((COMPLETED, "payments"), (CANCELLED, "cancellations"))
+        if counts[kind] or kind is COMPLETED
+    )
+    left_out = f"left out: {len(reading.left_out)} invalid"
+    if payments_only:
+        left_out = f"left out: {len(reading.cancellations)} cancellations, {len(reading.left_out)} invalid"
     if dry_run:
         _show(events)
-        click.echo(f"would publish {len(events)} events to {topic}; {_left_out(reading)}")
+        click.echo(f"would publish {what}; {left_out}")
         return
     started = time.monotonic()
-    await _publish(settings().kafka, topic, events, rate)
+    await _publish(settings().kafka, {kind: topics[kind] for kind in counts} or {COMPLETED: topic}, events, rate)
     seconds = time.monotonic() - started
-    click.echo(
-        f"published {len(events)} events to {topic} in {seconds:.1f} s "
-        f"({len(events) / seconds:,.0f} per second); {_left_out(reading)}"
-    )
+    click.echo(f"published {what} in {seconds:.1f} s ({len(events) / seconds:,.0f} per second); {left_out}")
 
 
-async def _publish(kafka: KafkaSettings, topic: str, events: list[PaymentEvent], rate: float | None) -> None:
+async def _publish(
+    kafka: KafkaSettings, topics: Mapping[EventKind, str], events: list[ShopEvent], rate: float | None
+) -> None:
     with silent_clients(), _progress(len(events)) as on_confirmed:
-        await _check_topic(kafka, topic)
+        await _check_topics(kafka, topics.values())
         producer = make_producer(kafka)
-        publisher = Publisher(producer, topic, deadline=kafka.deadline, rate=rate, on_confirmed=on_confirmed)
+        publisher = Publisher(producer, topics, deadline=kafka.deadline, rate=rate, on_confirmed=on_confirmed)
         try:
             await producer.start()
             await publisher.publish(events)
@@ -102,26 +116,23 @@ async def _publish(kafka: KafkaSettings, topic: str, events: list[PaymentEvent],
         await producer.stop()
 
 
-async def _check_topic(kafka: KafkaSettings, topic: str) -> None:
+async def _check_topics(kafka: KafkaSettings, topics: Iterable[str]) -> None:
     client = await connect(kafka)
     try:
         # All topics are asked for, as asking for a missing one by its name may create it.
         metadata = await client.fetch_all_metadata()
     finally:
         await client.close()
-    if not metadata.partitions_for_topic(topic):
-        raise TopicMissing(
-            f"there is no topic {topic} at {kafka.bootstrap_servers}: create it with 'paystream topics apply'"
-        )
+    for topic in topics:
+        if not metadata.partitions_for_topic(topic):
+            raise TopicMissing(
+                f"there is no topic {topic} at {kafka.bootstrap_servers}: create it with 'paystream topics apply'"
+            )
 
 
-def _show(events: list[PaymentEvent]) -> None:
+def _show(events: list[ShopEvent]) -> None:
     for event in events[:SHOWN_IN_A_DRY_RUN]:
         click.echo(json.dumps(json.loads(event.value), ensure_ascii=False, indent=2))
-
-
-def _left_out(reading: Reading) -> str:
-    return f"left out: {reading.cancellations} cancellations, {len(reading.left_out)} invalid"
 
 
 @contextmanager

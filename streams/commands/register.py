@@ -9,6 +9,7 @@ from streams.commands.compare import compare
 from streams.commands.database import database
 from streams.commands.dead_letters import dead_letters
 from streams.commands.demo import demo
+from streams.commands.inventory import inventory
 from streams.commands.lanes import lanes
 from streams.commands.publish import publish
 from streams.commands.sandbox import sandbox
@@ -17,6 +18,16 @@ from streams.commands.topics import topics
 
 def register_commands() -> None:
     """Add our commands to ``faust -A streams.app`` (and so to ``paystream``)."""
-    commands: tuple[click.Command, ...] = (compare, database, dead_letters, demo, lanes, publish, sandbox, topics)
+    commands: tuple[click.Command, ...] = (
+        compare,
+        database,
+        dead_letters,
+        demo,
+        inventory,
+        lanes,
+        publish,
+        sandbox,
+        topics,
+    )
     for command in commands:
         cli.add_command(command)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from models.payment import PaymentCompleted
 from streams.failure.errors import InputError
-from streams.invoices.event import PaymentEvent
+from streams.invoices.event import ShopEvent
 from streams.invoices.files import read_files
 
 DELAY: Final = 0.05
@@ -76,7 +76,7 @@ def read_orders(path: Path) -> list[Order]:
         InputError: the file is wrong, or holds fewer than 20 valid orders.
     """
     orders: dict[str, Order] = {}
-    for event in read_files([path]).events:
+    for event in read_files([path]).payments:
         order = _order(event)
         if order is not None:
             orders.setdefault(order.id, order)
@@ -87,7 +87,7 @@ def read_orders(path: Path) -> list[Order]:
     return list(orders.values())
 
 
-def _order(event: PaymentEvent) -> Order | None:
+def _order(event: ShopEvent) -> Order | None:
     try:
         return Order(PaymentCompleted.model_validate_json(event.value).order_id, event.value)
     except ValidationError:

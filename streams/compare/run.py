@@ -24,7 +24,7 @@ from streams.demo.watching import open_group
 from streams.sandbox import Cluster
 from streams.sandbox.lock import load_lock
 from streams.topic_admin import apply_topics
-from streams.topics import EVENTS, dead_letter_topics, declared_topics
+from streams.topics import OUTPUTS, PAYMENT_COMPLETED, dead_letter_topic, declared_topics
 
 SYNCHRONOUS = "in-process"
 ASYNCHRONOUS = "in-process, @Async"
@@ -97,11 +97,11 @@ async def _kafka(screen: Screen) -> AsyncIterator[tuple[Cluster, World]]:
     try:
         settings = demo_settings(cluster.bootstrap_servers, 1, 6066)
         await apply_topics(settings.kafka, declared_topics(settings))
-        (dead_letter_topic,) = dead_letter_topics(settings)
-        partitions = await partitions_of(settings.kafka, (*EVENTS, dead_letter_topic))
+        letters = dead_letter_topic(settings, PAYMENT_COMPLETED)
+        partitions = await partitions_of(settings.kafka, (PAYMENT_COMPLETED, *OUTPUTS, letters))
         name = f"{settings.app_id}.{AGENT}"
         async with open_group(settings.kafka, name) as group:
-            yield cluster, World(settings, partitions, dead_letter_topic, group, name)
+            yield cluster, World(settings, partitions, letters, group, name)
     finally:
         await cluster.stop()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from streams.envelope import Envelope
 from streams.failure.errors import InvalidRecord, PermanentError, Undecodable
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Header = tuple[str, bytes]
 Headers = Sequence[Header]
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 # Kafka's names for the two kinds of timestamp, as Spring writes them into a dead letter.
 _TIMESTAMP_TYPES = {0: "CreateTime", 1: "LogAppendTime"}
@@ -108,6 +109,21 @@ class Record:
         try:
             # The validator itself: model_validate_json() costs a further call a payment for options not used.
             return cast("M", model.__pydantic_validator__.validate_json(value))
+        except ValidationError as error:
+            raise _refusal(value, error) from error
+
+    def parse_as(self, adapter: TypeAdapter[T]) -> T:
+        """Decode and validate the value as JSON, for what is a dataclass and no pydantic model.
+
+        Raises:
+            Undecodable: as :meth:`parse` does.
+            InvalidRecord: likewise.
+        """
+        value = self.value
+        if not value:
+            raise Undecodable("the value is empty" if value is not None else "the value is null (a tombstone)")
+        try:
+            return adapter.validate_json(value)
         except ValidationError as error:
             raise _refusal(value, error) from error
 

@@ -25,7 +25,7 @@ from streams.demo.surroundings import demo_settings, worker_environment
 from streams.demo.watching import Sightings, last_offsets, open_group, watch
 from streams.demo.worker import Worker
 from streams.failure.errors import InputError, PaystreamError
-from streams.invoices.event import PaymentEvent
+from streams.invoices.event import ShopEvent
 from streams.invoices.files import read_files
 from streams.invoices.publishing import Publisher
 from streams.sandbox import Cluster
@@ -33,7 +33,7 @@ from streams.sandbox.lock import load_lock
 from streams.sandbox.process import free_ports
 from streams.settings import KafkaSettings, Settings
 from streams.topic_admin import apply_topics
-from streams.topics import EVENTS, PAYMENT_COMPLETED, dead_letter_topics, declared_topics
+from streams.topics import OUTPUTS, PAYMENT_COMPLETED, dead_letter_topic, declared_topics
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -68,7 +68,7 @@ async def run(plan: Plan, screen: Screen) -> None:
     Raises:
         PaystreamError: something ended or failed on the way, or the numbers do not add up.
     """
-    events = read_files([plan.orders]).events
+    events = read_files([plan.orders]).payments
     if not events:
         raise InputError(plan.orders, "holds no payment events")
     screen.begin(plan.what)
@@ -108,14 +108,14 @@ async def _create_topics(settings: Settings, screen: Screen) -> None:
         step.done = f"{len(topics)} topics of {settings.topics.partitions} partitions are there"
 
 
-async def _send_and_watch(screen: Screen, settings: Settings, worker: Worker, events: list[PaymentEvent]) -> Result:
+async def _send_and_watch(screen: Screen, settings: Settings, worker: Worker, events: list[ShopEvent]) -> Result:
     kafka = settings.kafka
-    (dead_letter_topic,) = dead_letter_topics(settings)
-    sightings = Sightings(dead_letter_topic)
+    letters = dead_letter_topic(settings, PAYMENT_COMPLETED)
+    sightings = Sightings(letters)
     ends: asyncio.Future[dict[TopicPartition, int]] = asyncio.get_running_loop().create_future()
     async with AsyncExitStack() as stack:
         with screen.step("starting a worker") as step:
-            partitions = await partitions_of(kafka, (*EVENTS, dead_letter_topic))
+            partitions = await partitions_of(kafka, (PAYMENT_COMPLETED, *OUTPUTS, letters))
             reader = await stack.enter_async_context(open_reader(kafka, partitions))
             group = await stack.enter_async_context(open_group(kafka, f"{settings.app_id}.{AGENT}"))
             await group.until_it_has_partitions()
@@ -137,14 +137,14 @@ async def _send_and_watch(screen: Screen, settings: Settings, worker: Worker, ev
     return _result(sightings, events, began, sightings.consumed(committed))
 
 
-async def _publish(screen: Screen, kafka: KafkaSettings, events: list[PaymentEvent]) -> float:
+async def _publish(screen: Screen, kafka: KafkaSettings, events: list[ShopEvent]) -> float:
     """Publish the events and return when the first was sent, by ``time.monotonic()``."""
     producer = make_producer(kafka)
     try:
         await producer.start()
         with screen.step("publishing") as step:
             began = time.monotonic()
-            await Publisher(producer, PAYMENT_COMPLETED, deadline=kafka.deadline).publish(events)
+            await Publisher(producer, deadline=kafka.deadline).publish(events)
             step.done = f"{len(events)} paid orders published, each confirmed by the brokers"
     except BaseException:
         await close_hard(producer)  # flushing would wait for brokers that may have gone
@@ -153,12 +153,11 @@ async def _publish(screen: Screen, kafka: KafkaSettings, events: list[PaymentEve
     return began
 
 
-def _result(sightings: Sightings, events: list[PaymentEvent], began: float, consumed: int) -> Result:
-    outputs = [topic for topic in EVENTS if topic != PAYMENT_COMPLETED]
+def _result(sightings: Sightings, events: list[ShopEvent], began: float, consumed: int) -> Result:
     account = Account(
         published=Counter(event.key.decode() for event in events),
         consumed=consumed,
-        outputs={topic: sightings.seen(topic) for topic in outputs},
+        outputs={topic: sightings.seen(topic) for topic in OUTPUTS},
         dead_letters=sightings.seen(sightings.dead_letter_topic),
     )
     return Result(

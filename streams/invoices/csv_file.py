@@ -19,7 +19,7 @@ from typing import IO, Any, Final
 
 from models.money import EXACT, MAX_FRACTION_DIGITS, MAX_INTEGER_DIGITS, rounded
 from streams.failure.errors import InputError
-from streams.invoices.event import PaymentEvent, payment_event
+from streams.invoices.event import CANCELLED, COMPLETED, EventKind, ShopEvent, shop_event
 from streams.invoices.reading import Reading, check_size, opened
 
 CURRENCY: Final = "GBP"
@@ -58,7 +58,7 @@ class _Row:
 class _Invoice:
     number: str
     line: int
-    paid_at: str = ""
+    moment: str = ""
     customer: str = ""
     country: str = ""
     lines: list[dict[str, Any]] = field(default_factory=list)
@@ -66,9 +66,14 @@ class _Invoice:
     problem: InputError | None = None
     """The first thing found wrong; set only if invalid invoices are to be skipped."""
 
+    @property
+    def cancels(self) -> bool:
+        """Whether it is a credit note, whose quantities the file counts below zero."""
+        return self.number.startswith(CANCELLATION_PREFIX)
+
 
 def read_csv(path: Path, reading: Reading) -> None:
-    """Add the invoices of a file to a reading; cancellations are counted and left out.
+    """Add the invoices of a file to a reading: each is a payment, or, if its number begins with C, a cancellation.
 
     Rows with the same invoice number belong together, wherever they stand.
 
@@ -93,13 +98,10 @@ def read_csv(path: Path, reading: Reading) -> None:
 
 
 def _finish(invoice: _Invoice, path: Path, reading: Reading) -> None:
-    if invoice.number.startswith(CANCELLATION_PREFIX):
-        reading.cancellations += 1
-        return
     try:
         if invoice.problem is not None:
             raise invoice.problem
-        event = _event(invoice)
+        event = _cancellation(invoice) if invoice.cancels else _payment(invoice)
         check_size(event, path, invoice.line)
     except InputError as problem:
         reading.reject(problem)
@@ -107,7 +109,7 @@ def _finish(invoice: _Invoice, path: Path, reading: Reading) -> None:
         reading.events.append(event)
 
 
-def _event(invoice: _Invoice) -> PaymentEvent:
+def _payment(invoice: _Invoice) -> ShopEvent:
     body = {
         "paymentId": f"pay-{invoice.number}",
         "orderId": invoice.number,
@@ -115,12 +117,32 @@ def _event(invoice: _Invoice) -> PaymentEvent:
         "method": METHOD,
         "currency": CURRENCY,
         "amount": str(rounded(invoice.amount, CURRENCY)),
-        "paidAt": invoice.paid_at,
+        "paidAt": invoice.moment,
         "country": invoice.country,
         "lines": invoice.lines,
     }
+    return _event(COMPLETED, invoice, body)
+
+
+def _cancellation(invoice: _Invoice) -> ShopEvent:
+    body = {
+        "cancellationId": f"can-{invoice.number}",
+        "orderId": invoice.number,
+        # The data set does not say which invoice a credit note is for.
+        "paymentId": None,
+        "customerId": invoice.customer or None,
+        "currency": CURRENCY,
+        "amount": str(rounded(-invoice.amount, CURRENCY)),
+        "cancelledAt": invoice.moment,
+        "country": invoice.country,
+        "lines": [{**line, "quantity": -line["quantity"]} for line in invoice.lines],
+    }
+    return _event(CANCELLED, invoice, body)
+
+
+def _event(kind: EventKind, invoice: _Invoice, body: dict[str, Any]) -> ShopEvent:
     value = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-    return payment_event(value, order_id=invoice.number, payment_id=body["paymentId"], paid_at=invoice.paid_at)
+    return shop_event(kind, value, order_id=invoice.number, id=body[kind.id_field], time=invoice.moment)
 
 
 # -- rows ----------------------------------------------------------------------------------------
@@ -202,14 +224,14 @@ def _add(invoice: _Invoice, row: _Row, columns: dict[str, int], path: Path) -> N
             f"expected a number such as 2.55, with at most {MAX_INTEGER_DIGITS} digits before the point "
             f"and {MAX_FRACTION_DIGITS} after it",
         )
-    paid_at = _utc(date)
-    if paid_at is None:
+    moment = _utc(date)
+    if moment is None:
         raise wrong("InvoiceDate", "expected a date and time such as 2010-12-01 08:26:00")
     for column in COLUMNS:
         if not _is_utf_8(row.cells[columns[column]]):
             raise wrong(column, "not UTF-8")
     if not invoice.lines:
-        invoice.paid_at, invoice.customer, invoice.country = paid_at, customer, country
+        invoice.moment, invoice.customer, invoice.country = moment, customer, country
     elif customer != invoice.customer:
         raise wrong("CustomerID", "differs from the first line of the same invoice")
     elif country != invoice.country:

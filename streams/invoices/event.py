@@ -1,4 +1,4 @@
-"""A payment event as the shop's producer would send it: key, value and CloudEvents headers."""
+"""An event as the shop's producer would send it: key, value and CloudEvents headers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from streams.envelope import event_headers
+from streams.topics import PAYMENT_CANCELLED, PAYMENT_COMPLETED
 
-EVENT_TYPE: Final = "shop.payment.completed.v1"
-"""``ce_type``: whose event, which event, and the version of its schema."""
 EVENT_SOURCE: Final = "/shop/orders"
 """``ce_source``: with ``ce_id`` it names the event, and a repeat has the same two."""
 
@@ -17,9 +16,31 @@ _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)
 
 
 @dataclass(frozen=True, slots=True)
-class PaymentEvent:
+class EventKind:
+    """A kind of event that shops send.
+
+    Attributes:
+        type: ``ce_type``: whose event, which event, and the version of its schema.
+        topic: where it goes.
+        id_field: the field of the value that names the event.
+        time_field: the field that says when it happened.
+    """
+
+    type: str
+    topic: str
+    id_field: str
+    time_field: str
+
+
+COMPLETED: Final = EventKind("shop.payment.completed.v1", PAYMENT_COMPLETED, "paymentId", "paidAt")
+CANCELLED: Final = EventKind("shop.payment.cancelled.v1", PAYMENT_CANCELLED, "cancellationId", "cancelledAt")
+
+
+@dataclass(frozen=True, slots=True)
+class ShopEvent:
     """What goes to Kafka, ready to be sent. Its value is not validated: the pipeline judges it."""
 
+    kind: EventKind
     key: bytes
     """The order id: all events of an order share a partition."""
     value: bytes
@@ -31,17 +52,17 @@ class PaymentEvent:
         return len(self.key) + len(self.value) + sum(len(name) + len(text) for name, text in self.headers)
 
 
-def payment_event(value: bytes, *, order_id: str, payment_id: object, paid_at: object) -> PaymentEvent:
+def shop_event(kind: EventKind, value: bytes, *, order_id: str, id: object, time: object) -> ShopEvent:
     """Make an event of a value whose order id is known and whose other parts may be anything.
 
-    Without a usable payment id it gets no CloudEvents attributes, since a CloudEvent must have an id;
-    a ``paid_at`` that is no RFC 3339 text leaves out ``ce_time``, which is optional.
+    Without a usable id it gets no CloudEvents attributes, since a CloudEvent must have an id; a `time` that
+    is no RFC 3339 text leaves out ``ce_time``, which is optional.
 
     Raises:
         UnicodeEncodeError: an id holds half of a surrogate pair, which UTF-8 cannot write.
     """
-    time = paid_at if isinstance(paid_at, str) and _RFC_3339.fullmatch(paid_at) else ""
-    identified = isinstance(payment_id, str) and payment_id
-    headers = event_headers(id=str(payment_id), source=EVENT_SOURCE, type=EVENT_TYPE, time=time, subject=order_id)
+    moment = time if isinstance(time, str) and _RFC_3339.fullmatch(time) else ""
+    identified = isinstance(id, str) and id
+    headers = event_headers(id=str(id), source=EVENT_SOURCE, type=kind.type, time=moment, subject=order_id)
     wanted = [(name, text) for name, text in headers if text and (identified or not name.startswith("ce_"))]
-    return PaymentEvent(order_id.encode(), value, tuple(wanted))
+    return ShopEvent(kind, order_id.encode(), value, tuple(wanted))

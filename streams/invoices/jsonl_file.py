@@ -1,4 +1,4 @@
-"""Reading payment events from JSON lines: one event a line, published byte for byte as it stands there."""
+"""Reading events from JSON lines: one event a line, published byte for byte as it stands there."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from streams.failure.errors import InputError
-from streams.invoices.event import PaymentEvent, payment_event
+from streams.invoices.event import CANCELLED, COMPLETED, ShopEvent, shop_event
 from streams.invoices.reading import Reading, check_size, opened
 
 
 def read_jsonl(path: Path, reading: Reading) -> None:
     """Add the events of a file to a reading; empty lines do not count.
 
-    A line must be a JSON object with an ``orderId``, since that is the record's key; nothing else is
-    checked. Lines stand for themselves, so those before the place where a file is damaged are good.
+    A line must be a JSON object with an ``orderId``, since that is the record's key, and is a cancellation if
+    it has a ``cancellationId``; nothing else is checked. Lines stand for themselves, so those before the place
+    where a file is damaged are good.
 
     Raises:
         InputError: the first line that is wrong, or the file's damage, if not to be skipped.
@@ -38,7 +39,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, value
 
 
-def _event(value: bytes, path: Path, line: int) -> PaymentEvent:
+def _event(value: bytes, path: Path, line: int) -> ShopEvent:
     try:
         # RecursionError: brackets nested so deep that they are an attack or an accident.
         body = json.loads(value.decode())
@@ -53,7 +54,8 @@ def _event(value: bytes, path: Path, line: int) -> PaymentEvent:
     if not isinstance(order_id, str) or not order_id:
         raise InputError(path, "expected the order's id as text: it is the record's key", line=line, column="orderId")
     try:
-        event = payment_event(value, order_id=order_id, payment_id=body.get("paymentId"), paid_at=body.get("paidAt"))
+        kind = CANCELLED if CANCELLED.id_field in body else COMPLETED
+        event = shop_event(kind, value, order_id=order_id, id=body.get(kind.id_field), time=body.get(kind.time_field))
     except UnicodeEncodeError:
         raise InputError(path, "an id holds half of a surrogate pair", line=line) from None
     check_size(event, path, line)

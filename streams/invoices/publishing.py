@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streams.failure.errors import BrokerDeadlineExceeded, SetupError
-from streams.invoices.event import PaymentEvent
+from streams.invoices.event import CANCELLED, COMPLETED, EventKind, ShopEvent
 
 # Enough to keep several batches of every partition under way, and to be confirmed within a second or so.
 IN_FLIGHT = 2000
 
+DESTINATIONS: Mapping[EventKind, str] = {kind: kind.topic for kind in (COMPLETED, CANCELLED)}
+"""Each kind of event in its own topic."""
+
 
 class Publisher:
-    """Sends events to a topic and counts those that the brokers have confirmed.
+    """Sends events to their topics and counts those that the brokers have confirmed.
 
     Arguments:
         producer: started, idempotent; stays the caller's to stop.
-        topic: exists.
+        topics: where each kind goes; they exist.
         deadline: seconds that may pass without any confirmation while some are awaited.
         rate: events per second; as fast as possible if None.
         on_confirmed: called with the count so far whenever it grows.
@@ -30,7 +33,7 @@ class Publisher:
     def __init__(
         self,
         producer: AIOKafkaProducer,
-        topic: str,
+        topics: Mapping[EventKind, str] = DESTINATIONS,
         *,
         deadline: float,
         rate: float | None = None,
@@ -38,7 +41,7 @@ class Publisher:
     ) -> None:
         self.confirmed = 0
         self._producer = producer
-        self._topic = topic
+        self._topics = topics
         self._deadline = deadline
         self._rate = rate
         self._on_confirmed = on_confirmed
@@ -47,7 +50,7 @@ class Publisher:
         self._heard = 0.0
         """When the last confirmation came, or the waiting for one began."""
 
-    async def publish(self, events: Iterable[PaymentEvent]) -> None:
+    async def publish(self, events: Iterable[ShopEvent]) -> None:
         """Send the events in their order and return when all are confirmed.
 
         Raises:
@@ -67,7 +70,7 @@ class Publisher:
             raise self._too_late() from None
         except KafkaError as error:
             raise SetupError(
-                f"the brokers refused an event for {self._topic}: {type(error).__name__}; {self._so_far()}"
+                f"the brokers refused an event for {self._named()}: {type(error).__name__}; {self._so_far()}"
             ) from None
 
     async def _until(self, moment: float) -> None:
@@ -75,9 +78,10 @@ class Publisher:
         if pause > 0:
             await asyncio.sleep(pause)
 
-    async def _send(self, event: PaymentEvent) -> None:
+    async def _send(self, event: ShopEvent) -> None:
         self._check()
-        future = await self._producer.send(self._topic, event.value, key=event.key, headers=list(event.headers))
+        topic = self._topics[event.kind]
+        future = await self._producer.send(topic, event.value, key=event.key, headers=list(event.headers))
         if not self._under_way:
             self._heard = time.monotonic()
         self._under_way.add(future)
@@ -110,7 +114,10 @@ class Publisher:
             raise self._too_late()
 
     def _too_late(self) -> BrokerDeadlineExceeded:
-        return BrokerDeadlineExceeded(f"the brokers do not confirm events for {self._topic}; {self._so_far()}")
+        return BrokerDeadlineExceeded(f"the brokers do not confirm events for {self._named()}; {self._so_far()}")
+
+    def _named(self) -> str:
+        return " or ".join(self._topics.values())
 
     def _so_far(self) -> str:
         return f"{self.confirmed} events are confirmed, others may be stored. Publish again: a repeat has the same ids"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from streams.failure.errors import InputError
-from streams.invoices.event import PaymentEvent
+from streams.invoices.event import CANCELLED, COMPLETED, ShopEvent
 
 # Kafka's producers allow 1 MiB in one request by default (max.request.size); a record and its batch need
 # less than 1 KiB of it beside key, value and headers.
@@ -22,11 +22,19 @@ class Reading:
     """What the files hold, in their order; an invoice stands where its first line stands."""
 
     skip_invalid: bool = False
-    events: list[PaymentEvent] = field(default_factory=list)
-    cancellations: int = 0
-    """Invoices left out because they cancel others."""
+    events: list[ShopEvent] = field(default_factory=list)
     left_out: list[InputError] = field(default_factory=list)
     """Why an invoice, an event or a whole file was skipped; one entry for each."""
+
+    @property
+    def payments(self) -> list[ShopEvent]:
+        """The payments among the events."""
+        return [event for event in self.events if event.kind is COMPLETED]
+
+    @property
+    def cancellations(self) -> list[ShopEvent]:
+        """The cancellations among the events."""
+        return [event for event in self.events if event.kind is CANCELLED]
 
     def reject(self, problem: InputError) -> None:
         """Note what is invalid.
@@ -58,7 +66,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(path, f"cannot be read: {error.strerror or error}") from None
 
 
-def check_size(event: PaymentEvent, path: Path, line: int) -> None:
+def check_size(event: ShopEvent, path: Path, line: int) -> None:
     """Refuse an event that no producer would send.
 
     Raises:

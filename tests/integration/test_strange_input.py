@@ -11,7 +11,7 @@ from support.kafka import create_topic, end_offsets, produce, read_topic
 from support.payments import Raw, order
 from support.strange import produce_forged
 
-from agents.payments import fan_out
+from agents.payments import on_payment
 from streams.failure.dead_letter_reading import read_dead_letter
 from streams.sandbox import Cluster
 from streams.settings import Settings
@@ -34,7 +34,7 @@ async def _payments_agent(kafka: Cluster, *records: Raw) -> tuple[list[ConsumerR
 
 async def _work_through(servers: str, topic: str, letters: str) -> tuple[list[ConsumerRecord], list[ConsumerRecord]]:
     before = await end_offsets(servers, PLATFORM_ORDERS)
-    async with running(servers, [topic], fan_out) as agent:
+    async with running(servers, [topic], on_payment) as agent:
         await agent.consumed()
     done = [each for each in await read_topic(servers, PLATFORM_ORDERS) if each.offset >= before[each.partition]]
     return done, await read_topic(servers, letters)

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from streams.envelope import event_headers
-from streams.topics import EVENTS, PAYMENT_COMPLETED
+from streams.topics import OUTPUTS, PAYMENT_COMPLETED
+
+__all__ = ["OUTPUTS"]
 
 Header = tuple[str, bytes]
-
-OUTPUTS = tuple(topic for topic in EVENTS if topic != PAYMENT_COMPLETED)
-"""Where each good payment must be found, once."""
 DEAD_LETTERS = PAYMENT_COMPLETED + ".DLT"
 
 # Prime, so that the bad ones are spread over all partitions: about two in a hundred.

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from models.cancellation import PaymentCancelled
 from models.payment import PaymentCompleted
 from streams.failure.errors import InputError
 from streams.invoices.files import read_files
@@ -88,10 +89,26 @@ def test_an_empty_customer_is_a_guest(path: Path) -> None:
     assert bodies(read(path, HEADER + SECOND))[0]["customerId"] is None
 
 
-def test_cancellations_are_left_out_and_counted(path: Path) -> None:
-    reading = read(path, HEADER + "C" + FIRST + SECOND + "C" + FIRST)
-    assert [event.key for event in reading.events] == [b"2"]
-    assert reading.cancellations == 1
+def test_an_invoice_whose_number_begins_with_c_is_a_cancellation_with_its_signs_turned(path: Path) -> None:
+    back = "C" + FIRST.replace(",6,", ",-6,")
+    reading = read(path, HEADER + back + SECOND + back)
+    assert [event.key for event in reading.events] == [b"C1", b"2"], "in the order of the file"
+    assert [event.key for event in reading.payments] == [b"2"]
+    (event,) = reading.cancellations
+    body = json.loads(event.value)
+    assert (body["cancellationId"], body["orderId"], body["paymentId"]) == ("can-C1", "C1", None)
+    assert [line["quantity"] for line in body["lines"]] == [6, 6]
+    assert body["cancelledAt"] == "2010-12-01T08:26:00Z"
+    assert dict(event.headers)["ce_type"] == b"shop.payment.cancelled.v1"
+    assert dict(event.headers)["ce_id"] == b"can-C1"
+    assert PaymentCancelled.model_validate_json(event.value).takes_back
+
+
+def test_a_cancellation_of_pieces_above_zero_is_published_as_it_is_for_the_pipeline_to_judge(path: Path) -> None:
+    (event,) = read(path, HEADER + "C" + FIRST).cancellations
+    assert json.loads(event.value)["lines"][0]["quantity"] == -6
+    with pytest.raises(ValueError, match="quantity"):
+        PaymentCancelled.model_validate_json(event.value)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +208,7 @@ def test_an_archive_that_is_cut_off_is_refused_whole(tmp_path: Path, kept: int) 
     with pytest.raises(InputError, match=r"day\.csv\.xz: the archive is (cut off|damaged)"):
         read_files([archive])
     reading = read_files([archive, EXAMPLE], skip_invalid=True)
-    assert (len(reading.left_out), len(reading.events)) == (1, 137)
+    assert (len(reading.left_out), len(reading.events)) == (1, 143)
 
 
 def test_an_archive_that_is_no_archive_is_refused(tmp_path: Path) -> None:
@@ -229,16 +246,19 @@ def test_where_nobody_knows_whose_line_is_broken_no_invoice_of_the_file_is_publi
 
 def test_the_example_is_a_whole_day_with_its_dirt() -> None:
     reading = read_files([EXAMPLE])
-    assert (len(reading.events), reading.cancellations, reading.left_out) == (137, 6, [])
+    assert (len(reading.payments), len(reading.cancellations), reading.left_out) == (137, 6, [])
     first = PaymentCompleted.model_validate_json(reading.events[0].value)
     assert (first.payment_id, str(first.amount), len(first.lines)) == ("pay-536365", "139.12", 7)
 
 
 def test_most_of_the_example_are_valid_payments_and_the_write_offs_are_not() -> None:
     invalid = []
-    for event in read_files([EXAMPLE]).events:
+    reading = read_files([EXAMPLE])
+    for event in reading.payments:
         try:
             PaymentCompleted.model_validate_json(event.value)
         except ValueError:
             invalid.append(event.key)
     assert len(invalid) == 10
+    for event in reading.cancellations:
+        assert PaymentCancelled.model_validate_json(event.value).payment_id is None

@@ -39,13 +39,15 @@ def payment(amount: str, *lines: dict[str, Any], **changes: Any) -> PaymentCompl
 
 def test_the_platform_record_is_the_whole_order_with_its_sums() -> None:
     assert json.loads(PlatformOrder.of(payment("15.31", HEART, SHEET)).to_json()) == {
+        "kind": "order",
+        "recordId": "pay-536365:platform",
         "paymentId": "pay-536365",
         "orderId": "536365",
         "customerId": "17850",
         "method": "CARD",
         "currency": "GBP",
         "amount": "15.31",
-        "paidAt": "2010-12-01T08:26:00Z",
+        "occurredAt": "2010-12-01T08:26:00Z",
         "country": "United Kingdom",
         "itemCount": 2,
         "units": 11,
@@ -58,12 +60,13 @@ def test_the_platform_record_is_the_whole_order_with_its_sums() -> None:
 
 def test_the_notification_names_customer_template_and_sum_but_no_language() -> None:
     assert json.loads(NotificationRequest.of(payment("15.3", HEART)).to_json()) == {
+        "requestId": "pay-536365:notification",
         "orderId": "536365",
         "customerId": "17850",
         "template": "payment-completed",
         "currency": "GBP",
         "amount": "15.30",
-        "paidAt": "2010-12-01T08:26:00Z",
+        "occurredAt": "2010-12-01T08:26:00Z",
         "country": "United Kingdom",
     }
 
@@ -87,9 +90,10 @@ def test_the_stock_movement_has_one_entry_an_article() -> None:
 def test_the_sale_fact_adds_up_each_article_and_names_no_customer() -> None:
     fact = SaleFact.of(payment("17.81", HEART, SHEET, {**HEART, "quantity": 1, "unitPrice": "2.5"}))
     assert json.loads(fact.to_json()) == {
+        "kind": "sale",
+        "factId": "pay-536365:analytics",
         "orderId": "536365",
-        "paymentId": "pay-536365",
-        "paidAt": "2010-12-01T08:26:00Z",
+        "occurredAt": "2010-12-01T08:26:00Z",
         "country": "United Kingdom",
         "currency": "GBP",
         "revenue": "17.81",

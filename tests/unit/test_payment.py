@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from models.payment import MAX_LINES, Line, PaymentCompleted
+from models.order import MAX_LINES, Line
+from models.payment import PaymentCompleted
 from streams.failure.policy import safe_reason
 
 LINE: dict[str, Any] = {

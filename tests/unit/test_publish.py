@@ -42,7 +42,7 @@ def test_a_dry_run_shows_the_first_three_events_and_the_counts_without_a_broker(
     assert result.exit_code == ExitStatus.OK
     assert [body["orderId"] for body in documents(result.stdout)] == ["536365", "536366", "536367"]
     assert result.stdout.splitlines()[-1] == (
-        "would publish 137 events to payment.completed; left out: 6 cancellations, 0 invalid"
+        "would publish 137 payments to payment.completed and 6 cancellations to payment.cancelled; left out: 0 invalid"
     )
     assert result.stderr == ""
 
@@ -50,7 +50,7 @@ def test_a_dry_run_shows_the_first_three_events_and_the_counts_without_a_broker(
 def test_a_limit_takes_the_first_events_only() -> None:
     result = run(EXAMPLE, "--dry-run", "--limit", "2", "--topic", "trial")
     assert len(documents(result.stdout)) == 2
-    assert "would publish 2 events to trial" in result.stdout
+    assert "would publish 2 payments to trial;" in result.stdout
 
 
 def test_bad_input_stops_with_one_line_and_the_status_of_bad_input(tmp_path: Path) -> None:
@@ -69,7 +69,15 @@ def test_skipping_lists_what_was_left_out_and_counts_it(tmp_path: Path) -> None:
     result = run(bad, "--dry-run", "--skip-invalid")
     assert result.exit_code == ExitStatus.OK
     assert result.stderr.startswith(f"left out: {bad}:2: column 'UnitPrice'")
-    assert "would publish 136 events to payment.completed; left out: 6 cancellations, 1 invalid" in result.stdout
+    assert "would publish 136 payments to payment.completed and 6 cancellations" in result.stdout
+    assert "left out: 1 invalid" in result.stdout
+
+
+def test_cancellations_can_be_left_out_or_sent_elsewhere() -> None:
+    only = run(EXAMPLE, "--dry-run", "--payments-only")
+    assert "would publish 137 payments to payment.completed; left out: 6 cancellations, 0 invalid" in only.stdout
+    elsewhere = run(EXAMPLE, "--dry-run", "--cancelled-topic", "trial")
+    assert "6 cancellations to trial" in elsewhere.stdout
 
 
 def test_when_nothing_answers_one_line_says_what_was_tried() -> None:

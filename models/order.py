@@ -1,0 +1,106 @@
+"""What events about an order have in common: its lines, and an amount that is their sum.
+
+What breaks the contract raises :class:`pydantic.ValidationError`, whose messages name no values that may be
+personal.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, Field, model_validator
+from pydantic_core import PydanticCustomError
+from typing_extensions import Self
+
+from models.money import EXACT, Amount, Currency, is_payable, rounded
+from models.wire import WIRE, Identifier, Label
+
+# A Java int, which is what a Jackson producer has. Strict: JSON's true is not one piece.
+Quantity = Annotated[int, Field(strict=True, gt=0, le=2**31 - 1)]
+
+# The longest invoice of the Online Retail data set has 1,114 lines.
+MAX_LINES = 10_000
+
+_fma = EXACT.fma
+_ZERO = Decimal(0)
+
+
+class Line(BaseModel):
+    """One line of an order. A unit price of zero is a gift."""
+
+    model_config = WIRE
+
+    sku: Identifier
+    name: Label
+    quantity: Quantity
+    unit_price: Amount
+
+
+class OrderEvent(BaseModel):
+    """Something that happened to an order as a whole, and to money.
+
+    The amount is positive and equals the sum of the lines, rounded half up to the currency's minor unit.
+
+    Attributes:
+        takes_back: whether goods and money go back where they came from.
+    """
+
+    model_config = WIRE
+
+    takes_back: ClassVar[bool] = False
+
+    payment_id: Identifier | None
+    order_id: Identifier
+    customer_id: Identifier | None = None
+    """None for a guest."""
+    method: Identifier | None = None
+    """How it was paid (CARD, INVOICE…); the shop's list grows without asking its consumers."""
+    currency: Currency
+    amount: Amount
+    country: Identifier
+    # Not min_length=1, which would add "too few" to the error of every line that is wrong.
+    lines: Annotated[tuple[Line, ...], Field(max_length=MAX_LINES, json_schema_extra={"minItems": 1})]
+
+    @property
+    def event_id(self) -> str:
+        """What names the event, also where it comes without an envelope."""
+        raise NotImplementedError
+
+    @property
+    def occurred_at(self) -> datetime.datetime:
+        """When it happened, in UTC."""
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        total = _ZERO
+        for line in self.lines:
+            total = _fma(line.quantity, line.unit_price, total)
+        payable = rounded(total, self.currency)
+        if self.amount != payable or not payable:
+            raise _contradiction(self)
+        # The same sum with all the digits of its currency, so that all outputs write it alike.
+        object.__setattr__(self, "amount", payable)
+        return self
+
+
+def by_article(lines: Iterable[Line]) -> dict[str, tuple[int, Decimal]]:
+    """Add lines of the same article together: pieces and price, exactly; in the order in which they come."""
+    added: dict[str, tuple[int, Decimal]] = {}
+    for line in lines:
+        pieces, price = added.get(line.sku, (0, _ZERO))
+        added[line.sku] = pieces + line.quantity, _fma(line.unit_price, line.quantity, price)
+    return added
+
+
+def _contradiction(event: OrderEvent) -> PydanticCustomError:
+    if not event.lines:
+        return PydanticCustomError("no_lines", "there must be at least one line")
+    if not event.amount:
+        return PydanticCustomError("amount_zero", "amount must be greater than 0")
+    if not is_payable(event.amount, event.currency):
+        return PydanticCustomError("amount_digits", "amount has more fraction digits than its currency")
+    return PydanticCustomError("amount_sum", "amount is not the sum of the lines")

@@ -1,0 +1,42 @@
+"""The tables of the stock."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, String, Table
+
+from streams.database.tables import metadata
+
+# models.wire: an Identifier has at most 128 characters, the id of a consequence 255.
+_SKU: Final = 128
+_ID: Final = 255
+
+stock: Final = Table(
+    "stock",
+    metadata,
+    Column("sku", String(_SKU), primary_key=True),
+    Column("opening", BigInteger, nullable=False),
+    Column("on_hand", BigInteger, nullable=False),
+    Column("back_ordered", BigInteger, nullable=False),
+    Column("moved", BigInteger, nullable=False),
+    Column("lines", BigInteger, nullable=False),
+)
+"""One row an article. ``opening - on_hand + back_ordered = moved``, always; ``lines`` numbers its back-orders."""
+
+stock_movements: Final = Table(
+    "stock_movements",
+    metadata,
+    Column("movement_id", String(_ID), primary_key=True),
+)
+"""Movements that have been applied: a repeat is known by its id, however late it comes."""
+
+back_orders: Final = Table(
+    "back_orders",
+    metadata,
+    Column("sku", String(_SKU), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("order_id", String(_SKU), nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+)
+"""Pieces owed to an order; the lowest number of an article is the oldest."""
