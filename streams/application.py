@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, TypeVar, cast
 
 import faust
@@ -71,7 +71,22 @@ class Application(faust.App):
         self.sources: list[Source] = []
         self.breakers = Breakers()
         self._database: Database | None = None
+        self._closing: list[Callable[[], Awaitable[None]]] = []
         super().__init__(settings.app_id, **{**faust_options(settings), **options})
+
+    def _discovery_modules(self) -> list[str]:
+        """Name the modules to import, so that their agents are known: those of the settings, and nothing else.
+
+        Faust would import every module beside this one, whatever that needs to be installed.
+        """
+        return list(self.settings.agents)
+
+    def discover(self, *extra_modules: str, **options: Any) -> None:
+        """Import the agents."""
+        try:
+            super().discover(*extra_modules, **options)
+        except SetupError as error:
+            end_process(error)
 
     def batches(self, *topics: str, dead_letters: bool = True, finish: Finishing | None = None) -> BatchTopic:
         """Declare what an agent reads; see :func:`streams.delivery.channel.batches`."""
@@ -86,6 +101,16 @@ class Application(faust.App):
         if self._database is None:
             self._database = Database(self.settings.database)
         return self._database
+
+    def closing(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Have `close` called when the worker has stopped, after the last handler."""
+        self._closing.append(close)
+
+    async def on_shutdown(self) -> None:
+        """Close what agents have opened."""
+        for close in self._closing:
+            await close()
+        await super().on_shutdown()
 
     def make_database_service(self) -> list[DatabaseService]:
         """Make the service that opens and closes the database; none where no agent uses it."""

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from streams.failure.errors import SetupError
+from streams.platform_settings import PlatformSettings
 
 PREFIX = "PAYSTREAM_"
 
@@ -173,6 +174,7 @@ class Settings(BaseSettings):
     failure: FailureSettings = FailureSettings()
     topics: TopicSettings = TopicSettings()
     database: DatabaseSettings = DatabaseSettings()
+    platform: PlatformSettings = PlatformSettings()
     web: WebSettings = WebSettings()
 
     @field_validator("agents", mode="before")

@@ -13,12 +13,25 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.structs import OffsetAndMetadata
 
 _RETRY_SECONDS: Final = 0.1
 
 
 async def committed_offset(consumer: AIOKafkaConsumer, group: str, source: TopicPartition) -> int | None:
     """Return the group's committed offset; None if it has none. Asks until it is told: limit the time outside.
+
+    Raises:
+        KafkaError: an error that asking again does not mend.
+    """
+    position = await committed_position(consumer, group, source)
+    return position.offset if position is not None else None
+
+
+async def committed_position(
+    consumer: AIOKafkaConsumer, group: str, source: TopicPartition
+) -> OffsetAndMetadata | None:
+    """Return what the group has committed, with the metadata that came along; None if it has nothing.
 
     Raises:
         KafkaError: an error that asking again does not mend.
@@ -30,9 +43,9 @@ async def committed_offset(consumer: AIOKafkaConsumer, group: str, source: Topic
             request = OffsetFetchRequest(group, [(source.topic, [source.partition])])
             answer = await coordinator._send_req(request)
             _refuse(getattr(answer, "error_code", 0))
-            ((_, ((_, offset, _, code),)),) = answer.topics
+            ((_, ((_, offset, metadata, code),)),) = answer.topics
             _refuse(code)
-            return None if offset < 0 else int(offset)
+            return None if offset < 0 else OffsetAndMetadata(int(offset), metadata or "")
         except KafkaError as error:
             if not error.retriable:
                 raise

@@ -1,0 +1,64 @@
+"""Brings orders to the data platform: into Parquet files, or by HTTP to its API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from models.platform import ADAPTER
+from streams.app import app
+from streams.delivery import Batch, Outbox, Record
+from streams.delivery.guarantee import Finishing
+from streams.failure.errors import SetupError
+from streams.platform_api import PlatformApi
+from streams.platform_settings import PlatformSettings, Sink
+from streams.topics import PLATFORM_ORDERS
+
+Handler = Callable[[Record, Outbox], "Awaitable[None] | None"]
+
+
+class OverHttp:
+    """Posts records to the platform's API, as they are."""
+
+    def __init__(self, api: PlatformApi) -> None:
+        self._api = api
+
+    async def __call__(self, record: Record, out: Outbox) -> None:
+        """Post one."""
+        order = record.parse_as(ADAPTER)
+        assert record.value is not None, "or it would not have been read"
+        await self._api.post(order.record_id, record.value)
+
+
+def _over_http(settings: PlatformSettings) -> tuple[Handler, None]:
+    api = PlatformApi(settings)
+    app.closing(api.close)
+    return OverHttp(api), None
+
+
+def _into_files(settings: PlatformSettings) -> tuple[Handler, Finishing]:
+    try:
+        from streams.parquet.folder import Folder
+        from streams.parquet.in_files import InFiles
+        from streams.parquet.rows import PlatformRow
+    except ImportError as error:
+        raise SetupError(
+            f"agents.platform needs {error.name}: install paystream[parquet], or set PAYSTREAM_PLATFORM__SINK=http, or "
+            "leave agents.platform out of PAYSTREAM_AGENTS"
+        ) from None
+
+    def into_files(record: Record, out: Outbox) -> None:
+        out.effect(PlatformRow(record.parse_as(ADAPTER), record.topic, record.partition, record.offset))
+
+    return into_files, InFiles(Folder(settings.folder), settings)
+
+
+_arrange = _into_files if app.settings.platform.sink is Sink.FILES else _over_http
+handler, finish = _arrange(app.settings.platform)
+
+
+@app.agent(app.batches(PLATFORM_ORDERS, finish=finish), concurrency=app.settings.delivery.concurrency)
+async def platform(stream: Any) -> AsyncIterator[Batch]:
+    """Bring each platform record to the data platform."""
+    async for batch in stream:
+        yield await batch.handle(handler)

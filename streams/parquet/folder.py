@@ -1,0 +1,134 @@
+"""The folder of the files, on this machine or wherever fsspec reaches. Every call may block: not for an event loop."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from streams.failure.errors import SetupError
+from streams.parquet.ranges import ASIDE, FileRange, WaitingFile
+
+_COMPRESSION: Final = "zstd"
+
+
+class Folder:
+    """Writes files aside, moves them to where readers look, and lists them.
+
+    Arguments:
+        url: a local path, or a URL that fsspec knows.
+
+    Raises:
+        SetupError: nothing installed here knows this kind of URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise SetupError(f"PAYSTREAM_PLATFORM__FOLDER={url}: {error}") from None
+        self.url = url
+        self._local = "file" in (self._files.protocol if isinstance(self._files.protocol, tuple) else ())
+
+    def write_aside(self, file: WaitingFile, table: pa.Table) -> None:
+        """Write a file where no reader looks; it has reached the disk when this returns.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        target = self._path(file.path)
+        self._files.makedirs(self._path(ASIDE), exist_ok=True)
+        content = io.BytesIO()
+        pq.write_table(table, content, compression=_COMPRESSION)
+        with self._files.open(target, "wb") as out:
+            out.write(content.getbuffer())
+            if self._local:
+                out.flush()
+                os.fsync(out.fileno())
+
+    def publish(self, files: Iterable[WaitingFile], next_offset: int) -> None:
+        """Move files to where readers look. What is there already stays: it was moved by a former attempt.
+
+        Raises:
+            OSError: one could not be moved.
+        """
+        folders = set()
+        for file in files:
+            target = self._path(FileRange(file.topic, file.partition, file.first, next_offset).path(file.day))
+            folder = target.rpartition("/")[0]
+            folders.add(folder)
+            if not self._exists(self._path(file.path)) and self._exists(target):
+                continue
+            self._files.makedirs(folder, exist_ok=True)
+            if self._local:
+                os.replace(self._path(file.path), target)
+            else:
+                self._files.mv(self._path(file.path), target)
+        if self._local:
+            for folder in folders:
+                _sync_folder(folder)
+
+    def discard(self, files: Iterable[WaitingFile]) -> None:
+        """Delete files that were written aside and never committed.
+
+        Raises:
+            OSError: one could not be deleted.
+        """
+        for file in files:
+            self._files.rm(self._path(file.path))
+
+    def waiting(self) -> list[WaitingFile]:
+        """List what is written aside."""
+        return [file for name in self._names(ASIDE) if (file := WaitingFile.of(name)) is not None]
+
+    def published(self) -> Iterator[tuple[FileRange, str]]:
+        """List what readers see: ranges and paths."""
+        if not self._exists(self._root):
+            return
+        for path in sorted(self._files.find(self._root)):
+            folder, _, name = path.rpartition("/")
+            found = FileRange.of(name)
+            if found is not None and not folder.endswith(f"/{ASIDE}"):
+                yield found, path
+
+    def offsets_in(self, path: str) -> list[int]:
+        """Read the offsets of a file's rows.
+
+        Raises:
+            OSError: it cannot be read, or is no Parquet file.
+        """
+        with self._files.open(path, "rb") as file:
+            try:
+                offsets: list[int] = pq.read_table(file, columns=["source_offset"])["source_offset"].to_pylist()
+            except (pa.ArrowInvalid, KeyError) as error:
+                raise OSError(f"no Parquet file of ours: {error}") from error
+        return offsets
+
+    def _names(self, folder: str) -> list[str]:
+        path = self._path(folder)
+        if not self._exists(path):
+            return []
+        # What another process has just written must be seen: fsspec may remember what was there.
+        self._files.invalidate_cache(path)
+        return [str(each).rpartition("/")[2] for each in self._files.ls(path, detail=False)]
+
+    def _exists(self, path: str) -> bool:
+        self._files.invalidate_cache(path)
+        return bool(self._files.exists(path))
+
+    def _path(self, name: str) -> str:
+        return f"{str(self._root).rstrip('/')}/{name}"
+
+
+def _sync_folder(folder: str) -> None:
+    """Make a rename survive a power cut: it is an entry of the folder, which has to reach the disk, too."""
+    descriptor: Any = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,112 @@
+"""Which offsets a file covers: in its name, and in what is committed along with the offset.
+
+The ranges of a partition lie end to end. A range is what was committed at once; its rows are in one file for each
+day, and all of those carry the range in their names. What was read and is no row (dead letters, skipped records,
+the brokers' own marks) belongs to the range around it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Final
+
+ASIDE: Final = "_aside"
+"""Folder of files that are not committed. Spark, Hive and DuckDB pass over names with an underscore in front."""
+
+# Kafka's offsets have at most 19 digits: with all of them, files sort by name as they do by offset.
+_DIGITS: Final = 20
+_FINAL: Final = re.compile(r"(?P<topic>.+)-(?P<partition>\d+)-(?P<first>\d{20})-(?P<last>\d{20})\.parquet")
+_WAITING: Final = re.compile(
+    r"(?P<topic>.+)-(?P<partition>\d+)-(?P<first>\d{20})-(?P<token>[0-9a-f]{32})-(?P<day>\d{4}-\d\d-\d\d)\.parquet"
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FileRange:
+    """The offsets that a committed file covers.
+
+    Attributes:
+        topic: where its rows were read.
+        partition: likewise.
+        first: the first offset.
+        next_offset: the offset after the last.
+    """
+
+    topic: str
+    partition: int
+    first: int
+    next_offset: int
+
+    def path(self, day: str) -> str:
+        """Name the file of one day, within the folder."""
+        return (
+            f"dt={day}/{self.topic}-{self.partition}-{self.first:0{_DIGITS}}-{self.next_offset - 1:0{_DIGITS}}.parquet"
+        )
+
+    @classmethod
+    def of(cls, name: str) -> FileRange | None:
+        """Read the name of a file, without its folder; None if it is none of ours."""
+        found = _FINAL.fullmatch(name)
+        if found is None:
+            return None
+        return cls(found["topic"], int(found["partition"]), int(found["first"]), int(found["last"]) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingFile:
+    """A file that is written, and waits aside until its offsets are committed.
+
+    Attributes:
+        topic: where its rows were read.
+        partition: likewise.
+        first: the first offset of its range.
+        token: of the one attempt to commit it.
+        day: whose rows it has, ``YYYY-MM-DD``.
+    """
+
+    topic: str
+    partition: int
+    first: int
+    token: str
+    day: str
+
+    @property
+    def path(self) -> str:
+        """Its name within the folder."""
+        return f"{ASIDE}/{self.topic}-{self.partition}-{self.first:0{_DIGITS}}-{self.token}-{self.day}.parquet"
+
+    @classmethod
+    def of(cls, name: str) -> WaitingFile | None:
+        """Read the name of a file, without its folder; None if it is none of ours."""
+        found = _WAITING.fullmatch(name)
+        if found is None:
+            return None
+        return cls(found["topic"], int(found["partition"]), int(found["first"]), found["token"], found["day"])
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What is committed along with the offset, as its metadata.
+
+    Attributes:
+        first: where the range began that was committed with it.
+        token: of its files; empty if it had no rows, and then the next range begins where this one did.
+    """
+
+    first: int
+    token: str
+
+    def to_text(self) -> str:
+        """Write it; brokers take 4096 bytes (``offset.metadata.max.bytes``), and this has some 60."""
+        return json.dumps({"first": self.first, "token": self.token}, separators=(",", ":"))
+
+    @classmethod
+    def of(cls, text: str) -> Mark | None:
+        """Read it; None if somebody else committed the offset."""
+        try:
+            body = json.loads(text)
+            return cls(int(body["first"]), str(body["token"]))
+        except (ValueError, TypeError, KeyError):
+            return None

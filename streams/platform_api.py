@@ -1,0 +1,65 @@
+"""The data platform's API: each record is one POST, which it may see twice and recognises by its key."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import aiohttp
+
+from streams.failure.errors import DependencyUnavailable
+from streams.http_answers import judge_answer
+from streams.platform_settings import PlatformSettings
+
+DEPENDENCY: Final = "platform api"
+"""The name under which breakers and pages show it."""
+
+_CONFLICT: Final = 409
+
+
+class PlatformApi:
+    """Posts records, over connections that are kept.
+
+    Arguments:
+        settings: where to, and how long to wait.
+    """
+
+    def __init__(self, settings: PlatformSettings) -> None:
+        assert settings.api_url is not None, "the settings see to it"
+        self._url = settings.api_url
+        self._timeout = aiohttp.ClientTimeout(settings.api_timeout)
+        self._headers = {"Content-Type": "application/json"}
+        if settings.api_token is not None:
+            self._headers["Authorization"] = f"Bearer {settings.api_token.get_secret_value()}"
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(self, key: str, body: bytes) -> None:
+        """Post one record.
+
+        Arguments:
+            key: the record's id, sent as ``Idempotency-Key``: the same for a repeat. A server that answers 409
+                has it already.
+            body: JSON.
+
+        Raises:
+            DependencyUnavailable: the API does not answer, or is in trouble.
+            TransientError: it asks for another attempt.
+            PermanentError: it refuses the record.
+        """
+        if self._session is None:
+            self._session = aiohttp.ClientSession(headers=self._headers, timeout=self._timeout)
+        try:
+            async with self._session.post(
+                self._url, data=body, headers={"Idempotency-Key": key}, allow_redirects=False
+            ) as answer:
+                status = answer.status
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+            raise DependencyUnavailable(DEPENDENCY, type(error).__name__) from error
+        if status != _CONFLICT:
+            judge_answer(status, DEPENDENCY)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None

@@ -1,0 +1,36 @@
+"""How orders reach the data platform."""
+
+from __future__ import annotations
+
+import enum
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+
+class Sink(str, enum.Enum):
+    """Where platform records go."""
+
+    FILES = "files"
+    HTTP = "http"
+
+
+class PlatformSettings(BaseModel):
+    """Where platform records go, and how large their files become."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sink: Sink = Field(Sink.FILES, description="Parquet files, or HTTP requests to the platform's API")
+    folder: str = Field("platform", description="of the files: a local folder, or a URL that fsspec knows (s3://…)")
+    # Small files cost their readers more than their bytes; a minute is what an analyst can wait.
+    roll_rows: int = Field(100_000, ge=1, description="most records in one file")
+    roll_bytes: int = Field(67_108_864, ge=1, description="most bytes of records in one file, before compression")
+    roll_age: float = Field(60.0, gt=0, description="seconds until a record is in a file, however few there are")
+    api_url: str | None = Field(None, description="of the platform's API: where each record is posted, with sink=http")
+    api_token: SecretStr | None = Field(None, description="sent as a bearer token; never shown or logged")
+    api_timeout: float = Field(10.0, gt=0, description="seconds for one request to the API")
+
+    @model_validator(mode="after")
+    def _url_for_http(self) -> PlatformSettings:
+        if self.sink is Sink.HTTP and not (self.api_url or "").startswith(("http://", "https://")):
+            raise ValueError("sink=http needs api_url, beginning with https:// or http://")
+        return self

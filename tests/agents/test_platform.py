@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from support.orders import ORDER
+
+from agents.platform import platform
+from streams.testing import batch, record
+
+
+async def test_an_order_becomes_a_row_that_knows_where_it_came_from() -> None:
+    taken = batch(record(ORDER, topic="platform.orders", partition=3, offset=41))
+    async with platform.test_context() as agent:
+        await agent.put(taken)
+    (row,) = taken.effects
+    assert (row.order.record_id, row.topic, row.partition, row.offset) == ("pay-1:platform", "platform.orders", 3, 41)
+
+
+async def test_what_is_no_order_is_a_dead_letter() -> None:
+    taken = batch(record({**ORDER, "kind": "gift"}))
+    async with platform.test_context() as agent:
+        await agent.put(taken)
+    assert taken.effects == []
+    assert dict(taken.tally.dead_letters) == {"validate": 1}
