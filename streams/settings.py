@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from streams.failure.errors import SetupError
+from streams.notification_settings import NotificationSettings
 from streams.platform_settings import PlatformSettings
 
 PREFIX = "PAYSTREAM_"
@@ -166,7 +167,15 @@ class Settings(BaseSettings):
 
     app_id: str = Field("paystream", min_length=1, description="consumer groups are named <app id>.<agent>")
     agents: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("agents.payments", "agents.dead_letters"),
+        (
+            "agents.payments",
+            "agents.cancellations",
+            "agents.platform",
+            "agents.notifications",
+            "agents.inventory",
+            "agents.analytics",
+            "agents.dead_letters",
+        ),
         description="modules whose agents this worker runs, separated by commas",
     )
     kafka: KafkaSettings = KafkaSettings()
@@ -174,6 +183,7 @@ class Settings(BaseSettings):
     failure: FailureSettings = FailureSettings()
     topics: TopicSettings = TopicSettings()
     database: DatabaseSettings = DatabaseSettings()
+    notifications: NotificationSettings = NotificationSettings()
     platform: PlatformSettings = PlatformSettings()
     web: WebSettings = WebSettings()
 

@@ -11,6 +11,7 @@ from streams.commands.dead_letters import dead_letters
 from streams.commands.demo import demo
 from streams.commands.inventory import inventory
 from streams.commands.lanes import lanes
+from streams.commands.notifications import notifications
 from streams.commands.platform import platform
 from streams.commands.publish import publish
 from streams.commands.sandbox import sandbox
@@ -26,6 +27,7 @@ def register_commands() -> None:
         demo,
         inventory,
         lanes,
+        notifications,
         platform,
         publish,
         sandbox,

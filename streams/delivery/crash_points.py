@@ -11,7 +11,9 @@ from typing import Final, Literal, get_args
 
 from streams.failure.errors import SetupError
 
-CrashPoint = Literal["after_fetch", "after_handling", "after_send", "after_offsets", "before_rename", "after_commit"]
+CrashPoint = Literal[
+    "after_fetch", "after_notify", "after_handling", "after_send", "after_offsets", "before_rename", "after_commit"
+]
 CRASH_POINTS: Final[tuple[CrashPoint, ...]] = get_args(CrashPoint)
 VARIABLE: Final = "PAYSTREAM_CRASH_AT"
 

@@ -1,0 +1,27 @@
+"""Tells customers of their payments and cancellations, by letter or webhook."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from models.notification import ADAPTER
+from streams.app import app
+from streams.delivery import Batch, Outbox, Record
+from streams.notify.notifier import Notifier
+from streams.topics import NOTIFICATION_REQUESTS
+
+notifier = Notifier(app.use_database(), app.settings.notifications)
+app.closing(notifier.close)
+
+
+async def on_request(record: Record, out: Outbox) -> None:
+    """Tell the customer of one request."""
+    await notifier.tell(record.parse_as(ADAPTER))
+
+
+@app.agent(app.batches(NOTIFICATION_REQUESTS), concurrency=app.settings.delivery.concurrency)
+async def notifications(stream: Any) -> AsyncIterator[Batch]:
+    """Tell each customer what is requested, at least once; a repeat carries the same id."""
+    async for batch in stream:
+        yield await batch.handle(on_request)

@@ -1,0 +1,199 @@
+"""``paystream notifications``: whom to tell how, and what they have been told."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import csv
+import re
+import secrets
+from datetime import datetime, timezone
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Final
+
+import click
+from babel.core import Locale, UnknownLocaleError
+from rich.console import Console
+from rich.table import Column, Table
+
+from streams.commands.command import asynchronous
+from streams.commands.database import open_database
+from streams.failure.errors import InputError, PaystreamError, SetupError
+from streams.notify.webhook import SECRET_PREFIX
+from streams.settings import settings
+from streams.stores.customer import Channel, Customer
+from streams.stores.notifications import forget_customer, ledger_of, load_customers
+
+_HEADER: Final = ["customer_id", "channel", "address", "locale", "secret"]
+_LONGEST_ID: Final = 128
+# RFC 5321 allows an address 254 characters; what is before the @ is the other server's business.
+_EMAIL: Final = re.compile(r"[^\s@<>,;:\"\x00-\x1f\x7f]{1,64}@[A-Za-z0-9.-]{1,189}", re.ASCII)
+_URL: Final = re.compile(r"https?://[\x21-\x7e]{1,2000}", re.ASCII)
+_SECRET_BYTES: Final = 32
+
+
+@click.group()
+def notifications() -> None:
+    """See what customers have been told, and say how they want to be told.
+
+    \b
+        paystream notifications load customers.csv
+        paystream notifications show 536365
+        paystream notifications mailbox
+    """
+
+
+@notifications.command()
+@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@asynchronous
+async def load(file: Path) -> None:
+    """Store how the customers in FILE want to be told; those who are known already are changed.
+
+    A CSV with the columns customer_id, channel, address, locale and secret. The channel is email, webhook or
+    none; the address an e-mail address or a URL; the locale a language that letters are written in, such as ko or
+    en_GB. A webhook is signed with its secret, which 'paystream notifications secret' makes; others have none.
+
+    Customers who are not loaded are not told anything, and counted.
+    """
+    customers = read_customers(file)
+    async with open_database() as database:
+        click.echo(f"{await load_customers(database, customers):,} customers stored")
+
+
+@notifications.command()
+@click.argument("customer_id")
+@asynchronous
+async def forget(customer_id: str) -> None:
+    """Delete address and wishes of a customer, who is told nothing any more."""
+    async with open_database() as database:
+        if not await forget_customer(database, customer_id):
+            raise PaystreamError(f"there is no customer {customer_id}")
+    click.echo(f"customer {customer_id} is forgotten")
+
+
+@notifications.command()
+def secret() -> None:
+    """Make a secret for a customer's webhooks, to be given to the customer and loaded here."""
+    click.echo(SECRET_PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode())
+
+
+@notifications.command()
+@click.argument("name", metavar="ORDER|REQUEST")
+@asynchronous
+async def show(name: str) -> None:
+    """Show what the ledger says of an order's notifications, or of one request.
+
+    "claimed" means that it was about to be sent, and that nobody recorded what came of it: it may have arrived.
+    It is sent again when its worker is back, with the same id.
+    """
+    async with open_database() as database:
+        entries = await ledger_of(database, name)
+    if not entries:
+        raise PaystreamError(
+            f"the ledger has nothing of {name}: not requested yet, or skipped (a guest, an unknown customer, opted out)"
+        )
+    table = Table(Column("request", no_wrap=True), "order", "channel", "state", "attempts", "claimed", "sent")
+    for each in entries:
+        table.add_row(
+            each.request_id, each.order_id, each.channel, each.state.value, str(each.attempts),
+            _time(each.claimed_at), "-" if each.sent_at is None else _time(each.sent_at),
+        )  # fmt: skip
+    Console().print(table)
+
+
+@notifications.command()
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Where to listen; PAYSTREAM_NOTIFICATIONS__SMTP_PORT if not given."
+)
+@asynchronous
+async def mailbox(port: int | None) -> None:
+    """Run a mail server on 127.0.0.1 that shows the letters it gets and sends none of them on.
+
+    It is where letters go as long as no other mail server is set. Ends with Ctrl-C.
+    """
+    try:
+        from streams.notify.mailbox import Mailbox
+    except ImportError as error:
+        raise SetupError(f"this needs {error.name}: install paystream[sandbox]") from None
+    chosen = port or settings().notifications.smtp_port
+    try:
+        async with Mailbox(chosen, on_letter=_print_letter):
+            click.echo(f"listening on 127.0.0.1:{chosen} until Ctrl-C", err=True)
+            await asyncio.Event().wait()
+    except OSError as error:
+        raise PaystreamError(f"cannot listen on 127.0.0.1:{chosen}: {error.strerror or error}") from error
+
+
+def _print_letter(letter: EmailMessage) -> None:
+    body = letter.get_body(("plain",))
+    text = body.get_content() if body is not None else ""
+    click.echo(f"── to {letter['To']}: {letter['Subject']}  {letter['Message-ID']}\n{text}")
+
+
+def _time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def read_customers(file: Path) -> list[Customer]:
+    """Read customers' wishes.
+
+    Raises:
+        InputError: something is wrong in the file; it names the place, and does not quote what is there.
+    """
+    found: dict[str, Customer] = {}
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            rows = csv.reader(lines, strict=True)
+            if next(rows, None) != _HEADER:
+                raise InputError(file, f"the first line must be: {','.join(_HEADER)}", line=1)
+            for row in rows:
+                if row:
+                    customer = _read_row(file, rows.line_num, row)
+                    if customer.customer_id in found:
+                        raise InputError(file, "was there before", line=rows.line_num, column="customer_id")
+                    found[customer.customer_id] = customer
+    except OSError as error:
+        raise InputError(file, f"cannot be read: {error.strerror or error}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(file, f"not a CSV file in UTF-8: {type(error).__name__}") from None
+    return list(found.values())
+
+
+def _read_row(file: Path, line: int, row: list[str]) -> Customer:
+    def wrong(column: str, reason: str) -> InputError:
+        return InputError(file, reason, line=line, column=column)
+
+    if len(row) != len(_HEADER):
+        raise InputError(file, f"{len(row)} columns where there should be {len(_HEADER)}", line=line)
+    customer_id, channel, address, locale, key = row
+    if not 0 < len(customer_id) <= _LONGEST_ID or not customer_id.isprintable():
+        raise wrong("customer_id", f"expected 1 to {_LONGEST_ID} characters")
+    if channel not in {each.value for each in Channel}:
+        raise wrong("channel", f"expected one of {', '.join(each.value for each in Channel)}")
+    chosen = Channel(channel)
+    if chosen is Channel.EMAIL and not _EMAIL.fullmatch(address):
+        raise wrong("address", "expected an e-mail address")
+    if chosen is Channel.WEBHOOK and not _URL.fullmatch(address):
+        raise wrong("address", "expected a URL that begins with https://")
+    if chosen is not Channel.NONE and not _is_locale(locale):
+        raise wrong("locale", "expected a language such as ko or en_GB")
+    if chosen is Channel.WEBHOOK and not _is_secret(key):
+        raise wrong("secret", "expected a secret as 'paystream notifications secret' makes them")
+    return Customer(customer_id, chosen, address, locale, key if chosen is Channel.WEBHOOK else "")
+
+
+def _is_locale(name: str) -> bool:
+    try:
+        Locale.parse(name.replace("-", "_"))
+    except (UnknownLocaleError, ValueError, TypeError):
+        return False
+    return len(name) <= 16
+
+
+def _is_secret(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text.removeprefix(SECRET_PREFIX), validate=True)) >= 16
+    except (binascii.Error, ValueError):
+        return False

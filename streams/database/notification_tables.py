@@ -1,0 +1,38 @@
+"""The tables of the notifications."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, Index, Integer, String, Table
+
+from streams.database.tables import metadata
+
+_IDENTIFIER: Final = 128
+_ID: Final = 255
+_ADDRESS: Final = 2048
+
+customers: Final = Table(
+    "customers",
+    metadata,
+    Column("customer_id", String(_IDENTIFIER), primary_key=True),
+    Column("channel", String(16), nullable=False),
+    Column("address", String(_ADDRESS), nullable=False),
+    Column("locale", String(16), nullable=False),
+    Column("secret", String(_IDENTIFIER), nullable=False),
+)
+"""How customers want to be told. ``secret`` signs their webhooks; it is empty for everybody else."""
+
+notifications: Final = Table(
+    "notifications",
+    metadata,
+    Column("request_id", String(_ID), primary_key=True),
+    Column("order_id", String(_IDENTIFIER), nullable=False),
+    Column("channel", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("claimed_at", BigInteger, nullable=False),
+    Column("sent_at", BigInteger, nullable=True),
+    Index("ix_notifications_order_id", "order_id"),
+)
+"""The ledger: what was claimed, sent and refused; times in seconds since 1970. It holds no address."""

@@ -1,0 +1,67 @@
+"""The texts: Jinja2 templates in the customer's language, sums and dates as they are written there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from babel.core import Locale, UnknownLocaleError
+from babel.dates import format_date
+from babel.numbers import format_currency
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateNotFound, select_autoescape
+
+from models.notification import NotificationRequest
+from streams.failure.errors import PermanentError
+
+LANGUAGES: Final = ("en", "ko")
+"""In which there are templates; the first serves everybody else."""
+
+_TEMPLATES: Final = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=select_autoescape(["html"]),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    keep_trailing_newline=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What a customer reads."""
+
+    subject: str
+    text: str
+    html: str
+
+
+def write_letter(request: NotificationRequest, locale: str) -> Letter:
+    """Write the letter of a request.
+
+    Arguments:
+        request: what to tell.
+        locale: of whom to tell, for example ``ko`` or ``en_GB``.
+
+    Raises:
+        PermanentError: there is no such template.
+    """
+    chosen = _locale(locale)
+    language = chosen.language if chosen.language in LANGUAGES else LANGUAGES[0]
+    words = {
+        "order": request.order_id,
+        "amount": format_currency(request.amount, request.currency, locale=chosen),
+        "date": format_date(request.occurred_at, "long", locale=chosen),
+    }
+    try:
+        subject, _, text = _TEMPLATES.get_template(f"{request.template}.{language}.txt").render(words).partition("\n\n")
+        html = _TEMPLATES.get_template(f"{request.template}.{language}.html").render(words, language=language)
+    except TemplateNotFound:
+        raise PermanentError(f"there is no template {request.template!r}") from None
+    return Letter(" ".join(subject.split()), text, html)
+
+
+def _locale(name: str) -> Locale:
+    try:
+        return Locale.parse(name.replace("-", "_"))
+    except (UnknownLocaleError, ValueError):
+        return Locale.parse(LANGUAGES[0])

@@ -1,0 +1,79 @@
+"""Telling a customer, at least once and as good as once.
+
+::
+
+    claimed ──▶ sent ──▶ recorded
+
+The ledger knows what was recorded, and that is not sent again. What was claimed and not recorded may have been sent:
+the process died in between, or the database went down. It is sent again, with the same ``Message-ID`` or
+``webhook-id``, so that a receiver can tell. No ledger can do better: a mail server takes part in no transaction.
+"""
+
+from __future__ import annotations
+
+from models.notification import NotificationRequest
+from streams.database.engine import Database
+from streams.delivery import Skip
+from streams.delivery.crash_points import crash_point
+from streams.failure.errors import PermanentError
+from streams.notification_settings import NotificationSettings
+from streams.notify.host_limits import HostLimits
+from streams.notify.letter import write_letter
+from streams.notify.smtp import SmtpSender
+from streams.notify.webhook import WebhookSender, host_of
+from streams.stores.customer import Channel, Customer
+from streams.stores.notifications import State, claim, find_customer, record
+
+
+class Notifier:
+    """Tells customers what they should hear, in the way they wish.
+
+    Arguments:
+        database: where their wishes and the ledger are.
+        settings: how letters and webhooks go out.
+    """
+
+    def __init__(self, database: Database, settings: NotificationSettings) -> None:
+        self._database = database
+        self._letters = SmtpSender(settings)
+        self._webhooks = WebhookSender(settings)
+        self._limits = HostLimits(settings.rate_per_host, settings.concurrency_per_host)
+
+    async def tell(self, request: NotificationRequest) -> None:
+        """Tell the customer of a request.
+
+        Raises:
+            Skip: there is nobody to tell, they do not wish to be told, or have been told.
+            PermanentError: the receiver will never take it.
+            TransientError: it may take it later.
+            DependencyUnavailable: the database, the mail server or the webhook's host is down.
+        """
+        if request.customer_id is None:
+            raise Skip("guest")
+        customer = await find_customer(self._database, request.customer_id)
+        if customer is None:
+            raise Skip("unknown customer")
+        if customer.channel is Channel.NONE:
+            raise Skip("opted out")
+        if not await claim(self._database, request.request_id, request.order_id, customer.channel):
+            raise Skip("already sent")
+        try:
+            await self._send(request, customer)
+        except PermanentError:
+            await record(self._database, request.request_id, State.REFUSED)
+            raise
+        crash_point("after_notify")
+        await record(self._database, request.request_id, State.SENT)
+
+    async def _send(self, request: NotificationRequest, customer: Customer) -> None:
+        if customer.channel is Channel.EMAIL:
+            letter = write_letter(request, customer.locale)
+            async with self._limits.turn(self._letters.host):
+                await self._letters.send(request.request_id, customer.address, letter)
+        else:
+            async with self._limits.turn(host_of(customer.address)):
+                await self._webhooks.send(customer.address, customer.secret, request)
+
+    async def close(self) -> None:
+        """Close what is open."""
+        await self._webhooks.close()

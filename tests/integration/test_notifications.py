@@ -1,0 +1,257 @@
+"""Telling customers, with a real mail server, a real receiver of webhooks and real databases."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from support.databases import opened
+from support.receiver import receiver
+from support.requests import REQUEST
+
+from streams.commands.notifications import notifications as command
+from streams.database.engine import Database
+from streams.delivery import Skip
+from streams.failure.errors import DependencyUnavailable, ExitStatus, PermanentError, TransientError
+from streams.notification_settings import NotificationSettings
+from streams.notify.mailbox import Mailbox
+from streams.notify.notifier import Notifier
+from streams.notify.webhook import sign
+from streams.sandbox.process import free_ports
+from streams.settings import settings
+from streams.stores.customer import Channel, Customer
+from streams.stores.notifications import (
+    LedgerEntry,
+    State,
+    claim,
+    find_customer,
+    forget_customer,
+    ledger_of,
+    load_customers,
+    record,
+)
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+BY_MAIL = Customer("17850", Channel.EMAIL, "one@customer.example", "ko")
+
+
+@asynccontextmanager
+async def notifier(database: Database, port: int = 1, **changes: object) -> AsyncIterator[Notifier]:
+    chosen = {"smtp_port": port, "smtp_timeout": 2, "webhook_timeout": 0.5, "webhook_private": True, **changes}
+    made = Notifier(database, NotificationSettings.model_validate(chosen))
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def entry(database: Database) -> LedgerEntry:
+    (found,) = await ledger_of(database, REQUEST.request_id)
+    return found
+
+
+async def test_a_letter_arrives_once_in_the_customers_language_and_the_ledger_says_so(database: Database) -> None:
+    await load_customers(database, [BY_MAIL])
+    async with Mailbox() as mailbox, notifier(database, mailbox.port) as made:
+        await made.tell(REQUEST)
+        with pytest.raises(Skip, match="already sent"):
+            await made.tell(REQUEST)
+    (letter,) = mailbox.letters
+    assert letter["To"] == "one@customer.example"
+    assert "결제가 완료되었습니다" in letter["Subject"]
+    assert [part.get_content_type() for part in letter.iter_parts()] == ["text/plain", "text/html"]
+    told = await entry(database)
+    assert (told.state, told.attempts, told.order_id) == (State.SENT, 1, "536365")
+
+
+async def test_what_was_claimed_and_never_recorded_is_sent_again_with_the_same_message_id(database: Database) -> None:
+    await load_customers(database, [BY_MAIL])
+    async with Mailbox() as mailbox, notifier(database, mailbox.port) as made:
+        await made.tell(REQUEST)
+        await record(database, REQUEST.request_id, State.CLAIMED)  # as if it had died before it could say so
+        await made.tell(REQUEST)
+    assert len(mailbox.letters) == 2
+    assert len({letter["Message-ID"] for letter in mailbox.letters}) == 1
+    assert (await entry(database)).attempts == 2
+
+
+@pytest.mark.parametrize(
+    ("customer", "customer_id", "reason"),
+    [
+        (BY_MAIL, None, "guest"),
+        (BY_MAIL, "999", "unknown customer"),
+        (replace(BY_MAIL, channel=Channel.NONE, address=""), "17850", "opted out"),
+    ],
+)
+async def test_who_cannot_or_does_not_wish_to_be_told_is_skipped_for_a_reason(
+    database: Database, customer: Customer, customer_id: str | None, reason: str
+) -> None:
+    await load_customers(database, [customer])
+    async with notifier(database) as made:
+        with pytest.raises(Skip) as skip:
+            await made.tell(replace(REQUEST, customer_id=customer_id))
+    assert skip.value.reason == reason
+    assert await ledger_of(database, REQUEST.request_id) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "state"),
+    [
+        ("450 later", TransientError, State.CLAIMED),
+        ("550 no such user", PermanentError, State.REFUSED),
+    ],
+)
+async def test_what_a_mail_server_says_of_an_address_decides(
+    database: Database, answer: str, error: type[Exception], state: State
+) -> None:
+    await load_customers(database, [BY_MAIL])
+    async with Mailbox(answer=lambda address: answer) as mailbox, notifier(database, mailbox.port) as made:
+        with pytest.raises(error) as raised:
+            await made.tell(REQUEST)
+        assert "customer.example" not in str(raised.value)
+        assert (await entry(database)).state is state
+        mailbox.answer = lambda address: None
+        await made.tell(REQUEST)
+    assert len(mailbox.letters) == 1
+
+
+async def test_a_mail_server_that_is_not_there_is_an_outage(database: Database) -> None:
+    await load_customers(database, [BY_MAIL])
+    async with notifier(database, free_ports(1)[0]) as made:
+        with pytest.raises(DependencyUnavailable, match="smtp is unavailable"):
+            await made.tell(REQUEST)
+
+
+async def test_a_mail_server_that_never_answers_is_an_outage(database: Database) -> None:
+    await load_customers(database, [BY_MAIL])
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        closed.set()
+
+    closed = asyncio.Event()
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    async with notifier(database, port, smtp_timeout=0.2) as made:
+        with pytest.raises(DependencyUnavailable):
+            await made.tell(REQUEST)
+    await closed.wait()
+    silent.close()
+    await silent.wait_closed()
+
+
+async def test_a_webhook_is_signed_and_a_repeat_has_the_same_id(database: Database) -> None:
+    async with receiver() as hook, notifier(database) as made:
+        await load_customers(database, [Customer("17850", Channel.WEBHOOK, hook.url, "en", SECRET)])
+        await made.tell(REQUEST)
+        await record(database, REQUEST.request_id, State.CLAIMED)
+        await made.tell(REQUEST)
+    first, again = hook.posts
+    assert first.headers["webhook-id"] == again.headers["webhook-id"] == REQUEST.request_id
+    assert first.headers["webhook-signature"] == sign(
+        SECRET, REQUEST.request_id, int(first.headers["webhook-timestamp"]), first.body
+    )
+    body = json.loads(first.body)
+    assert (body["type"], body["data"]["amount"]) == ("payment-completed", "1139.12")
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (429, TransientError), (503, DependencyUnavailable), (0, DependencyUnavailable), (410, PermanentError),
+        (302, PermanentError),
+    ],
+)  # fmt: skip
+async def test_what_a_webhooks_receiver_answers_decides(
+    database: Database, status: int, error: type[Exception]
+) -> None:
+    async with receiver(status) as hook, notifier(database) as made:
+        await load_customers(database, [Customer("17850", Channel.WEBHOOK, hook.url, "en", SECRET)])
+        with pytest.raises(error):
+            await made.tell(REQUEST)
+    assert len(hook.posts) == 1
+
+
+async def test_two_that_claim_at_once_count_as_two_attempts(database: Database) -> None:
+    attempts = await asyncio.gather(*(claim(database, "r", "1", Channel.EMAIL) for _ in range(5)))
+    assert sorted(attempts) == [1, 2, 3, 4, 5]
+
+
+async def test_a_customer_who_is_forgotten_leaves_nothing_personal_behind(database: Database) -> None:
+    await load_customers(database, [BY_MAIL])
+    assert await forget_customer(database, "17850")
+    assert await find_customer(database, "17850") is None
+    assert not await forget_customer(database, "17850")
+
+
+# -- the command -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _fresh_settings() -> Iterator[None]:
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+def run(url: str, *arguments: str | Path) -> Result:
+    settings.cache_clear()
+    environment = {"PAYSTREAM_DATABASE__URL": url, "COLUMNS": "140"}
+    return CliRunner().invoke(command, [str(each) for each in arguments], env=environment)
+
+
+def test_customers_are_loaded_and_forgotten_and_the_ledger_is_shown(database_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "customers.csv"
+    made = run(database_url, "secret").output.strip()
+    file.write_text(
+        "customer_id,channel,address,locale,secret\n"
+        "1,email,one@customer.example,ko,\n"
+        f"2,webhook,https://customer.example/hook,en_GB,{made}\n"
+        "3,none,,,\n"
+    )
+    assert "3 customers stored" in run(database_url, "load", file).output
+
+    async def tell() -> None:
+        async with opened(database_url) as database:
+            await claim(database, "pay-7:notification", "7", Channel.EMAIL)
+
+    asyncio.run(tell())
+    shown = run(database_url, "show", "7")
+    assert "claimed" in shown.output
+    assert "customer.example" not in shown.output
+    assert run(database_url, "show", "8").exit_code == ExitStatus.FAILED
+    assert run(database_url, "forget", "1").exit_code == 0
+    assert run(database_url, "forget", "1").exit_code == ExitStatus.FAILED
+
+
+@pytest.mark.parametrize(
+    ("row", "place"),
+    [
+        (",email,a@b.example,en,", "'customer_id'"),
+        ("1,letter,a@b.example,en,", "'channel'"),
+        ("1,email,private words,en,", "'address'"),
+        ("1,email,a@b.example\r,en,", "3 columns"),
+        ("1,webhook,customer.example,en,whsec_x", "'address'"),
+        ("1,webhook,https://customer.example/private,en,short", "'secret'"),
+        ("1,email,a@b.example,klingon,", "'locale'"),
+        ("1,email,a@b.example", "3 columns"),
+        ("1,none,,,\n1,none,,,", "was there before"),
+    ],
+)
+def test_a_file_of_customers_that_is_wrong_is_refused_with_the_place_and_without_quoting(
+    tmp_path: Path, row: str, place: str
+) -> None:
+    file = tmp_path / "customers.csv"
+    file.write_bytes(f"customer_id,channel,address,locale,secret\n{row}\n".encode())
+    result = run("sqlite:///nowhere/at/all.db", "load", file)
+    assert result.exit_code == ExitStatus.BAD_INPUT, result.output
+    assert place in result.output
+    assert "private" not in result.output

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from support.requests import REQUEST
+
+from models.notification import PAYMENT_CANCELLED, PAYMENT_COMPLETED
+from streams.failure.errors import PermanentError
+from streams.notify.letter import write_letter
+from streams.notify.smtp import make_message, message_id
+
+
+@pytest.mark.parametrize(
+    ("locale", "currency", "amount", "words"),
+    [
+        ("en_GB", "GBP", "1139.12", ["£1,139.12", "1 December 2010", "Thank you"]),
+        ("en", "KRW", "15300", ["₩15,300", "December 1, 2010"]),
+        ("ko", "KRW", "15300", ["₩15,300", "2010년 12월 1일", "감사합니다"]),
+        ("ko-KR", "GBP", "1139.12", ["£1,139.12"]),
+        ("de", "EUR", "1139.12", ["1.139,12\xa0€", "Thank you"]),
+        ("no such language", "GBP", "1139.12", ["£1,139.12", "Thank you"]),
+    ],
+)
+def test_a_letter_speaks_the_customers_language_and_writes_sums_and_dates_as_there(
+    locale: str, currency: str, amount: str, words: list[str]
+) -> None:
+    letter = write_letter(replace(REQUEST, currency=currency, amount=Decimal(amount)), locale)
+    assert "536365" in letter.subject
+    for word in words:
+        assert word in letter.text, letter.text
+    assert "536365" in letter.html
+
+
+@pytest.mark.parametrize("locale", ["en", "ko"])
+@pytest.mark.parametrize("template", [PAYMENT_COMPLETED, PAYMENT_CANCELLED])
+def test_every_template_is_there_in_every_language(template: str, locale: str) -> None:
+    letter = write_letter(replace(REQUEST, template=template), locale)
+    assert letter.subject
+    assert letter.text.strip()
+    assert letter.html.startswith("<!doctype html>")
+    assert f'lang="{locale}"' in letter.html
+    assert "{{" not in letter.subject + letter.text + letter.html
+
+
+def test_what_comes_from_an_order_cannot_become_markup_or_a_header() -> None:
+    letter = write_letter(replace(REQUEST, order_id="<b>&\nBcc: all@shop.example"), "en")
+    assert "<b>" not in letter.html
+    assert "\n" not in letter.subject
+    message = make_message("Shop <orders@shop.example>", "pay-1", "one@customer.example", letter)
+    assert message["Bcc"] is None
+    with pytest.raises(PermanentError, match="no e-mail address"):
+        make_message("Shop <orders@shop.example>", "pay-1", "one@customer.example\nBcc: all@shop.example", letter)
+
+
+def test_a_template_that_nobody_wrote_is_a_dead_letter() -> None:
+    for name in ("nothing", "../../settings", "payment-completed.en"):
+        with pytest.raises(PermanentError, match="there is no template"):
+            write_letter(replace(REQUEST, template=name), "en")
+
+
+def test_a_repeat_has_the_same_message_id_and_another_request_has_not() -> None:
+    one, again, other = (message_id("Shop <o@shop.example>", each) for each in ("a\r\nX: y", "a\r\nX: y", "b"))
+    assert one == again != other
+    assert one.startswith("<")
+    assert one.endswith("@shop.example>")
+    assert "\n" not in one
