@@ -114,6 +114,8 @@ class DatabaseFinisher(Finisher, Generic[E]):
                 await connection.execute(taken.returning(consumer_offsets.c.epoch, consumer_offsets.c.next_offset))
             ).one()
         self._epoch, self._offset = row.epoch, row.next_offset
+        if self._offset is not None:
+            self._tell()  # a former owner may not have lived to do it
         return self._offset
 
     async def finish(self, settled: Settled) -> Sequence[Settled]:
@@ -132,9 +134,12 @@ class DatabaseFinisher(Finisher, Generic[E]):
         self._delivered = None
         self._offset = settled.next_offset
         crash_point("after_offsets")
+        self._tell()
+        return (settled,)
+
+    def _tell(self) -> None:
         if self._telling is None or self._telling.done():
             self._telling = asyncio.create_task(self._tell_kafka())
-        return (settled,)
 
     async def _persist(self, settled: Settled) -> None:
         for _ in range(_CONFLICTS_ALLOWED):

@@ -39,9 +39,8 @@ class Expected:
     moved: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     orders: set[str] = field(default_factory=set)
     """The invoices that count."""
-    customers: set[str] = field(default_factory=set)
-    guests: int = 0
-    """Invoices without a customer."""
+    customer_of: dict[str, str] = field(default_factory=dict)
+    """Who is behind an invoice that counts; nobody, if it is a guest's."""
     invalid: int = 0
     """Invoices that do not count."""
 
@@ -66,9 +65,7 @@ def add_up(path: Path) -> Expected:
             continue
         expected.orders.add(number)
         if lines[0]["CustomerID"]:
-            expected.customers.add(lines[0]["CustomerID"])
-        else:
-            expected.guests += 1
+            expected.customer_of[number] = lines[0]["CustomerID"]
         for line, pieces in zip(lines, quantities, strict=True):
             expected.moved[line["StockCode"]] += sign * pieces
         country, day = lines[0]["Country"], lines[0]["InvoiceDate"][:10]
