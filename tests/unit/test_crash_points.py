@@ -68,4 +68,4 @@ def test_nothing_happens_where_nothing_is_armed() -> None:
 
 def test_every_point_can_be_named() -> None:
     assert get_args(CrashPoint) == CRASH_POINTS
-    assert len(set(CRASH_POINTS)) == 5
+    assert len(set(CRASH_POINTS)) == 7

@@ -97,6 +97,8 @@ def default_text(value: object) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return ",".join(value)
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
     return f"{value:g}" if isinstance(value, float) and value != int(value) else str(value).removesuffix(".0")
 
 

@@ -36,7 +36,8 @@ def test_without_any_variable_the_defaults_hold() -> None:
     assert found.kafka.bootstrap_servers == "localhost:9092"
     assert found.delivery.guarantee is Guarantee.EXACTLY_ONCE
     assert found.failure.dead_letter_suffix == ".DLT"
-    assert found.agents == ("agents.payments", "agents.dead_letters")
+    assert found.agents[0] == "agents.payments"
+    assert found.database.url.get_secret_value() == "sqlite:///paystream.db"
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,17 @@ def test_every_event_topic_and_every_dead_letter_topic_is_declared_once() -> Non
     names = [spec.name for spec in declared_topics(Settings())]
     assert names == [
         "payment.completed",
+        "payment.cancelled",
         "platform.orders",
         "notification.requests",
         "inventory.movements",
         "analytics.sales",
         "payment.completed.DLT",
+        "payment.cancelled.DLT",
+        "platform.orders.DLT",
+        "notification.requests.DLT",
+        "inventory.movements.DLT",
+        "analytics.sales.DLT",
     ]
 
 
