@@ -24,7 +24,7 @@ from streams.dead_letter_view import view_of
 from streams.delivery import Record
 from streams.delivery.clients import client_options, close_consumer
 from streams.demo.run import unless
-from streams.demo.surroundings import worker_environment
+from streams.demo.surroundings import Place, worker_environment
 from streams.demo.watching import Group, last_offsets
 from streams.demo.worker import Worker
 from streams.failure.errors import PaystreamError
@@ -139,7 +139,7 @@ class Pipeline:
     def _environment(self, run: str, faults: Faults) -> dict[str, str]:
         (web_port,) = free_ports(1)
         return {
-            **worker_environment(self._world.servers, 1, web_port),
+            **worker_environment(Place(self._world.servers, 1, web_port)),
             # As docs/operations.md advises: a worker that comes back takes up its partitions at once.
             f"{PREFIX}KAFKA__INSTANCE_ID": "compare-1",
             f"{PREFIX}AGENTS": _AGENTS,

@@ -19,7 +19,7 @@ from streams.dead_letter_reader import partitions_of
 from streams.delivery.clients import silent_clients
 from streams.demo.run import AGENT, unless
 from streams.demo.screen import Screen
-from streams.demo.surroundings import demo_settings
+from streams.demo.surroundings import Place, demo_settings
 from streams.demo.watching import open_group
 from streams.sandbox import Cluster
 from streams.sandbox.lock import load_lock
@@ -95,7 +95,7 @@ async def _kafka(screen: Screen) -> AsyncIterator[tuple[Cluster, World]]:
         await cluster.start()
         step.done = f"Apache Kafka {load_lock().kafka} is up, {cluster.bootstrap_servers}"
     try:
-        settings = demo_settings(cluster.bootstrap_servers, 1, 6066)
+        settings = demo_settings(Place(cluster.bootstrap_servers, 1, 6066))
         await apply_topics(settings.kafka, declared_topics(settings))
         letters = dead_letter_topic(settings, PAYMENT_COMPLETED)
         partitions = await partitions_of(settings.kafka, (PAYMENT_COMPLETED, *OUTPUTS, letters))

@@ -11,20 +11,45 @@ _NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """What one topic of the shop was sent, and what of it could not be processed; by order id.
+
+    Attributes:
+        topic: its name.
+        published: as the broker confirmed them.
+        dead_letter_topic: where its dead letters are.
+        dead_letters: those that are there.
+    """
+
+    topic: str
+    published: Counter[str]
+    dead_letter_topic: str
+    dead_letters: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """What was sent and where it was found, by order id.
 
     Attributes:
-        published: events sent to the pipeline, as the broker confirmed them.
-        consumed: records that the worker's group has committed.
+        sources: the topics that the shop writes to.
+        consumed: records that the worker's groups have committed.
         outputs: by topic; the first is the platform's, by which the others are measured.
-        dead_letters: records in the dead-letter topic.
     """
 
-    published: Counter[str]
+    sources: tuple[Source, ...]
     consumed: int
     outputs: Mapping[str, Counter[str]] = field(default_factory=dict)
-    dead_letters: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def published(self) -> Counter[str]:
+        """Everything that was sent to the pipeline."""
+        return sum((source.published for source in self.sources), Counter())
+
+    @property
+    def dead_letters(self) -> Counter[str]:
+        """Everything that could not be processed."""
+        return sum((source.dead_letters for source in self.sources), Counter())
 
     @property
     def platform(self) -> Counter[str]:

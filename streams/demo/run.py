@@ -16,29 +16,34 @@ from typing import Any, Final, TypeVar
 
 from aiokafka import TopicPartition
 
+from streams.database.engine import Database
 from streams.dead_letter_reader import open_reader, partitions_of
 from streams.dead_letter_view import view_of
 from streams.delivery.clients import close_hard, make_producer, silent_clients
-from streams.demo.account import Account
+from streams.demo.account import Account, Source
+from streams.demo.effects import Effects, Expected, World
 from streams.demo.screen import Result, Screen
-from streams.demo.surroundings import demo_settings, worker_environment
+from streams.demo.surroundings import Place, demo_settings, worker_environment
 from streams.demo.watching import Sightings, last_offsets, open_group, watch
 from streams.demo.worker import Worker
 from streams.failure.errors import InputError, PaystreamError
-from streams.invoices.event import ShopEvent
+from streams.invoices.event import CANCELLED, ShopEvent
 from streams.invoices.files import read_files
 from streams.invoices.publishing import Publisher
+from streams.notify.mailbox import Mailbox
 from streams.sandbox import Cluster
 from streams.sandbox.lock import load_lock
 from streams.sandbox.process import free_ports
 from streams.settings import KafkaSettings, Settings
 from streams.topic_admin import apply_topics
-from streams.topics import OUTPUTS, PAYMENT_COMPLETED, dead_letter_topic, declared_topics
+from streams.topics import EVENTS, ORDER_EVENTS, OUTPUTS, dead_letter_topic, declared_topics
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 AGENT: Final = "payments"
+AGENTS: Final = (AGENT, "cancellations")
+"""Those that read what the shop writes, in the order of its topics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +73,26 @@ async def run(plan: Plan, screen: Screen) -> None:
     Raises:
         PaystreamError: something ended or failed on the way, or the numbers do not add up.
     """
-    events = read_files([plan.orders]).payments
+    events = read_files([plan.orders]).events
     if not events:
         raise InputError(plan.orders, "holds no payment events")
     screen.begin(plan.what)
     async with AsyncExitStack() as stack:
         cluster = await _start_kafka(plan, screen, stack)
+        folder = stack.enter_context(_temporary_folder())
+        mailbox = await stack.enter_async_context(Mailbox())
         (web_port,) = free_ports(1)
-        world = (cluster.bootstrap_servers, plan.brokers, web_port)
-        settings = demo_settings(*world)
-        await _create_topics(settings, screen)
-        log = stack.enter_context(_temporary_log())
-        worker = await stack.enter_async_context(Worker(log, worker_environment(*world)))
-        working = _send_and_watch(screen, settings, worker, events)
+        place = Place(cluster.bootstrap_servers, plan.brokers, web_port, folder, mailbox.port)
+        settings = demo_settings(place)
+        expected = Expected.of(events)
+        world = await _prepare(settings, screen, stack, mailbox, expected)
+        worker = await stack.enter_async_context(Worker(folder / "worker.log", worker_environment(place)))
+        working = _send_and_watch(screen, settings, worker, world, events, expected)
         with silent_clients():  # they log each retry, as of a topic that has no leader yet
             result = await unless(working, cluster.wait_for_a_death(), worker.death())
         screen.show(result)
-        if result.account.problems():
-            raise PaystreamError(f"the numbers do not add up; the worker's log is {log}")
+        if result.problems():
+            raise PaystreamError(f"the numbers do not add up; the worker's log is {worker.log}")
         if plan.keep:
             screen.invite(result, settings, plan.program)
             with contextlib.suppress(asyncio.CancelledError):
@@ -101,32 +108,50 @@ async def _start_kafka(plan: Plan, screen: Screen, stack: AsyncExitStack) -> Clu
     return cluster
 
 
-async def _create_topics(settings: Settings, screen: Screen) -> None:
-    with screen.step("creating the topics") as step:
+async def _prepare(
+    settings: Settings, screen: Screen, stack: AsyncExitStack, mailbox: Mailbox, expected: Expected
+) -> World:
+    with screen.step("creating topics and tables") as step:
         topics = declared_topics(settings)
-        await apply_topics(settings.kafka, topics)
-        step.done = f"{len(topics)} topics of {settings.topics.partitions} partitions are there"
+        with silent_clients():  # a broker that has not heard of a topic yet is no news
+            await apply_topics(settings.kafka, topics)
+        database = Database(settings.database)
+        stack.push_async_callback(database.close)
+        world = World(database, mailbox.letters, Path(settings.platform.folder))
+        await world.prepare(expected)
+        step.done = (
+            f"{len(topics)} topics of {settings.topics.partitions} partitions; {len(expected.customers)} customers and "
+            f"the stock of {len(expected.moved):,} articles; a mailbox"
+        )
+    return world
 
 
-async def _send_and_watch(screen: Screen, settings: Settings, worker: Worker, events: list[ShopEvent]) -> Result:
+async def _send_and_watch(
+    screen: Screen, settings: Settings, worker: Worker, world: World, events: list[ShopEvent], expected: Expected
+) -> Result:
     kafka = settings.kafka
-    letters = dead_letter_topic(settings, PAYMENT_COMPLETED)
+    letters = tuple(dead_letter_topic(settings, topic) for topic in ORDER_EVENTS)
     sightings = Sightings(letters)
     ends: asyncio.Future[dict[TopicPartition, int]] = asyncio.get_running_loop().create_future()
     async with AsyncExitStack() as stack:
         with screen.step("starting a worker") as step:
-            partitions = await partitions_of(kafka, (PAYMENT_COMPLETED, *OUTPUTS, letters))
+            partitions = await partitions_of(kafka, (*EVENTS, *letters))
             reader = await stack.enter_async_context(open_reader(kafka, partitions))
-            group = await stack.enter_async_context(open_group(kafka, f"{settings.app_id}.{AGENT}"))
-            await group.until_it_has_partitions()
+            groups = [
+                await stack.enter_async_context(open_group(kafka, f"{settings.app_id}.{agent}")) for agent in AGENTS
+            ]
+            for group in groups:
+                await group.until_it_has_partitions()
             step.done = f"a worker is ready (process {worker.pid}), log: {worker.log}"
 
         async def send() -> tuple[float, dict[TopicPartition, int]]:
             began = await _publish(screen, kafka, events)
             with screen.step("processing") as step:
                 sightings.on_settled = lambda count: step.on_progress(f"processed {count} of {len(events)}")
-                sources = [each for each in partitions if each.topic == PAYMENT_COMPLETED]
-                committed = await group.until_it_has_consumed(await last_offsets(kafka, sources))
+                committed: dict[TopicPartition, int] = {}
+                for group, topic in zip(groups, ORDER_EVENTS, strict=True):
+                    sources = [each for each in partitions if each.topic == topic]
+                    committed |= await group.until_it_has_consumed(await last_offsets(kafka, sources))
                 ends.set_result(await last_offsets(kafka, partitions))
                 await watching
                 step.done = f"all {sightings.settled()} processed and committed, and every topic read again"
@@ -134,7 +159,10 @@ async def _send_and_watch(screen: Screen, settings: Settings, worker: Worker, ev
 
         watching = asyncio.ensure_future(watch(reader, sightings, ends))
         (began, committed), _ = await together(send(), watching)
-    return _result(sightings, events, began, sightings.consumed(committed))
+        with screen.step("waiting for stock, letters, figures and files") as step:
+            effects = await world.settled(expected)
+            step.done = "stock moved, letters sent, sales counted, files written"
+    return _result(sightings, events, began, sightings.consumed(committed), effects, expected)
 
 
 async def _publish(screen: Screen, kafka: KafkaSettings, events: list[ShopEvent]) -> float:
@@ -145,7 +173,7 @@ async def _publish(screen: Screen, kafka: KafkaSettings, events: list[ShopEvent]
         with screen.step("publishing") as step:
             began = time.monotonic()
             await Publisher(producer, deadline=kafka.deadline).publish(events)
-            step.done = f"{len(events)} paid orders published, each confirmed by the brokers"
+            step.done = f"{_named(events)} published, each confirmed by the brokers"
     except BaseException:
         await close_hard(producer)  # flushing would wait for brokers that may have gone
         raise
@@ -153,29 +181,44 @@ async def _publish(screen: Screen, kafka: KafkaSettings, events: list[ShopEvent]
     return began
 
 
-def _result(sightings: Sightings, events: list[ShopEvent], began: float, consumed: int) -> Result:
+def _named(events: list[ShopEvent]) -> str:
+    cancelled = sum(event.kind is CANCELLED for event in events)
+    return f"{len(events) - cancelled} paid orders" + (f" and {cancelled} cancellations" if cancelled else "")
+
+
+def _result(
+    sightings: Sightings, events: list[ShopEvent], began: float, consumed: int, effects: Effects, expected: Expected
+) -> Result:
     account = Account(
-        published=Counter(event.key.decode() for event in events),
+        sources=tuple(
+            Source(
+                topic,
+                Counter(event.key.decode() for event in events if event.kind.topic == topic),
+                letters,
+                sightings.seen(letters),
+            )
+            for topic, letters in zip(ORDER_EVENTS, sightings.dead_letter_topics, strict=True)
+        ),
         consumed=consumed,
         outputs={topic: sightings.seen(topic) for topic in OUTPUTS},
-        dead_letters=sightings.seen(sightings.dead_letter_topic),
     )
     return Result(
         account,
-        sightings.dead_letter_topic,
         [view_of(letter) for letter in sightings.letters],
         first_seconds=(sightings.first_at or began) - began,
         all_seconds=(sightings.last_at or began) - began,
+        effects=effects,
+        expected=expected,
     )
 
 
 @contextmanager
-def _temporary_log() -> Iterator[Path]:
-    """Give a file that is removed afterwards, unless something went wrong that it may explain."""
+def _temporary_folder() -> Iterator[Path]:
+    """Give a folder that is removed afterwards, unless something went wrong that its log may explain."""
     folder = Path(tempfile.mkdtemp(prefix="paystream-demo-"))
     failed = False
     try:
-        yield folder / "worker.log"
+        yield folder
     except Exception:
         failed = True
         raise

@@ -17,11 +17,14 @@ from rich.text import Text
 from models.dead_letter import DeadLetterView
 from streams.dead_letter_text import printable
 from streams.demo.account import Account
+from streams.demo.effects import Effects, Expected
 from streams.settings import PREFIX, Settings
+from streams.stores.sales_report import Sales
 from streams.topics import (
     ANALYTICS_SALES,
     INVENTORY_MOVEMENTS,
     NOTIFICATION_REQUESTS,
+    PAYMENT_CANCELLED,
     PAYMENT_COMPLETED,
     PLATFORM_ORDERS,
 )
@@ -29,15 +32,13 @@ from streams.topics import (
 WIDTH: Final = 100
 _PURPOSES: Final = {
     PAYMENT_COMPLETED: "what the shop writes when an order is paid",
-    PLATFORM_ORDERS: "the order, for the data platform",
-    NOTIFICATION_REQUESTS: "whom to tell what",
-    INVENTORY_MOVEMENTS: "stock to move",
-    ANALYTICS_SALES: "one sale, as a fact",
+    PAYMENT_CANCELLED: "and when it is cancelled",
 }
 _DEAD_LETTERS: Final = "what could not be processed, and why"
 # More would push the verdict off the screen; the rest is counted in one line.
-_REASONS: Final = 4
+_REASONS: Final = 3
 _PROBLEMS: Final = 6
+_COUNTRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +47,33 @@ class Result:
 
     Attributes:
         account: the numbers.
-        dead_letter_topic: where the letters lie.
-        letters: all of them.
+        letters: all dead letters.
         first_seconds: from sending the first order until a consumer saw the first result.
         all_seconds: until it saw the last one.
+        effects: what the four who heard of it have made of it.
+        expected: what they should have.
     """
 
     account: Account
-    dead_letter_topic: str
     letters: Sequence[DeadLetterView]
     first_seconds: float
     all_seconds: float
+    effects: Effects
+    expected: Expected
+
+    def problems(self) -> tuple[str, ...]:
+        """Say in words what does not add up."""
+        return (*self.account.problems(), *self.effects.problems(self.expected))
 
 
 def render(result: Result) -> RenderableType:
     """Draw the final screen."""
     account = result.account
-    parts: list[RenderableType] = [_topics(result)]
+    parts: list[RenderableType] = ["", _topics(result)]
     if result.letters:
-        parts.append(_reasons(result.letters))
-    problems = account.problems()
+        parts += ["", _reasons(result.letters)]
+    parts += ["", _countries(result.effects.sales)]
+    problems = result.problems()
     body = Text.assemble(*_equation(account), "\n", _timing(result), *[f"\n✗ {each}" for each in problems[:_PROBLEMS]])
     if problems:
         title = "[bold red]✗ The numbers do not add up[/]"
@@ -90,33 +98,66 @@ def _timing(result: Result) -> str:
     rate = f"{count / result.all_seconds:,.0f}" if result.all_seconds else "-"
     return (
         f"First result {result.first_seconds:.2f} s after the first order was sent, last one after "
-        f"{result.all_seconds:.2f} s: {rate} payments/s.\n"
+        f"{result.all_seconds:.2f} s: {rate} events/s.\n"
         f"{count:,} orders on a worker that has just started are no benchmark: 'make bench' is."
     )
 
 
-def _table(title: str) -> Table:
-    return Table(
-        title=f"\n{title}", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
-        expand=True, show_edge=False, padding=(0, 1), pad_edge=True,
-    )  # fmt: skip
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, expand=True, show_edge=False, padding=(0, 1), pad_edge=True)
 
 
 def _topics(result: Result) -> Table:
     account = result.account
-    table = _table("Where the orders are")
+    table = _table()
     table.add_column("topic", style="cyan", no_wrap=True)
-    table.add_column("what for", style="dim", no_wrap=True, ratio=1)
+    table.add_column("what for, and what became of it", style="dim", no_wrap=True, ratio=1)
     for name in ("records", "missing", "too many"):
         table.add_column(name, justify="right")
 
-    table.add_row(PAYMENT_COMPLETED, _PURPOSES[PAYMENT_COMPLETED], f"{account.published.total():,}")
-    rows = [(topic, _PURPOSES[topic], orders, account.dead_letters) for topic, orders in account.outputs.items()]
-    rows.append((result.dead_letter_topic, _DEAD_LETTERS, account.dead_letters, account.platform))
-    for topic, purpose, there, elsewhere in rows:
-        wanted = account.published - elsewhere
+    first = account.sources[0]
+    table.add_row(first.topic, _PURPOSES[first.topic], f"{first.published.total():,}")
+    for source in account.sources[1:]:
+        if source.published:
+            table.add_row(source.topic, _PURPOSES[source.topic], f"{source.published.total():,}")
+    made = _made_of(result.effects)
+    valid = account.published - account.dead_letters
+    rows = [(topic, made[topic], orders, valid) for topic, orders in account.outputs.items()]
+    rows += [
+        (source.dead_letter_topic, _DEAD_LETTERS, source.dead_letters, source.published - account.platform)
+        for number, source in enumerate(account.sources)
+        if source.dead_letters or not number
+    ]
+    for topic, purpose, there, wanted in rows:
         missing, surplus = (wanted - there).total(), (there - wanted).total()
         table.add_row(topic, purpose, f"{there.total():,}", _alarming(missing), _alarming(surplus))
+    return table
+
+
+def _made_of(effects: Effects) -> dict[str, str]:
+    """Say what became of the records of each output."""
+    owed = f", {effects.owed:,} of them owed" if effects.owed else ""
+    return {
+        PLATFORM_ORDERS: f"{effects.rows.total():,} rows in Parquet files, {effects.files:,} of them",
+        NOTIFICATION_REQUESTS: f"{effects.letters:,} letters sent, {effects.korean:,} of them in Korean",
+        INVENTORY_MOVEMENTS: f"{effects.moved.total():,} pieces moved{owed}",
+        ANALYTICS_SALES: "revenue by country: see below",
+    }
+
+
+def _countries(sales: Sequence[Sales]) -> Table:
+    table = _table()
+    table.add_column("revenue by country", style="cyan", no_wrap=True, ratio=1)
+    for name in ("orders", "revenue", "refunds", "refunded", "net"):
+        table.add_column(name, justify="right", no_wrap=True)
+    ranked = sorted(sales, key=lambda each: each.net, reverse=True)
+    for each in ranked[:_COUNTRIES]:
+        table.add_row(
+            Text(printable(each.country or "")), f"{each.orders:,}", f"{each.revenue:,} {each.currency}",
+            f"{each.refunds:,}", f"{each.refunded:,}", f"{each.net:,}",
+        )  # fmt: skip
+    if rest := ranked[_COUNTRIES:]:
+        table.add_row(f"{len(rest)} others", f"{sum(each.orders for each in rest):,}")
     return table
 
 
@@ -125,8 +166,8 @@ def _alarming(count: int) -> str:
 
 
 def _reasons(letters: Sequence[DeadLetterView]) -> Table:
-    table = _table("Why there are dead letters")
-    table.add_column("letters", justify="right")
+    table = _table()
+    table.add_column("dead letters", justify="right", no_wrap=True)
     table.add_column("stage", no_wrap=True)
     table.add_column("reason", style="yellow", no_wrap=True, ratio=1)
     table.add_column("for example", no_wrap=True)
@@ -200,6 +241,8 @@ class Screen:
             f"[bold]Still up until Ctrl-C.[/] Live statistics: [cyan]http://127.0.0.1:{settings.web.port}/[/]",
             "To look closer, in another terminal:",
             f"  export {PREFIX}KAFKA__BOOTSTRAP_SERVERS={servers}",
+            f"  export {PREFIX}DATABASE__URL={settings.database.url.get_secret_value()}",
+            f"  {program} analytics report --by sku --top 5",
         ]
         if result.letters:
             one = result.letters[0]

@@ -6,6 +6,8 @@ A shell that is set up for production must neither break the demo nor be reached
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
@@ -27,15 +29,34 @@ class _DemoSettings(Settings):
         return (init_settings,)
 
 
-def demo_settings(bootstrap_servers: str, brokers: int, web_port: int) -> Settings:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the demo's parts are.
+
+    Attributes:
+        bootstrap_servers: its Kafka.
+        brokers: how many.
+        web_port: the worker's page.
+        folder: for its database and the platform's files; None where no agent needs one.
+        smtp_port: its mailbox; likewise.
+    """
+
+    bootstrap_servers: str
+    brokers: int
+    web_port: int
+    folder: Path | None = None
+    smtp_port: int | None = None
+
+
+def demo_settings(place: Place) -> Settings:
     """Return the demo's settings; topics are as safe as this many brokers allow, as in production."""
-    return _DemoSettings.model_validate(_values(bootstrap_servers, brokers, web_port))
+    return _DemoSettings.model_validate(_values(place))
 
 
-def worker_environment(bootstrap_servers: str, brokers: int, web_port: int) -> dict[str, str]:
+def worker_environment(place: Place) -> dict[str, str]:
     """Return the environment that gives a worker the same settings."""
     environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
-    for section, values in _values(bootstrap_servers, brokers, web_port).items():
+    for section, values in _values(place).items():
         for name, value in values.items():
             environment[f"{PREFIX}{section}__{name}".upper()] = str(value)
     # A log that is written when it happens, since it is shown when the worker dies.
@@ -43,10 +64,18 @@ def worker_environment(bootstrap_servers: str, brokers: int, web_port: int) -> d
     return environment
 
 
-def _values(bootstrap_servers: str, brokers: int, web_port: int) -> dict[str, dict[str, Any]]:
-    replication = min(brokers, 3)
-    return {
-        "kafka": {"bootstrap_servers": bootstrap_servers},
+def _values(place: Place) -> dict[str, dict[str, Any]]:
+    replication = min(place.brokers, 3)
+    values: dict[str, dict[str, Any]] = {
+        "kafka": {"bootstrap_servers": place.bootstrap_servers},
         "topics": {"replication": replication, "min_insync_replicas": 2 if replication == 3 else 1},
-        "web": {"port": web_port},
+        "web": {"port": place.web_port},
     }
+    if place.folder is not None:
+        values["database"] = {"url": f"sqlite:///{place.folder / 'paystream.db'}"}
+        # Nobody wants to wait a minute for a demo's files.
+        values["platform"] = {"folder": str(place.folder / "platform"), "roll_age": 0.2}
+    if place.smtp_port is not None:
+        # The mailbox is our own: it need not be spared.
+        values["notifications"] = {"smtp_port": place.smtp_port, "rate_per_host": 1000.0}
+    return values

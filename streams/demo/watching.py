@@ -19,7 +19,7 @@ from streams.delivery.clients import client_options, close_consumer
 from streams.delivery.record import Record
 from streams.failure.errors import PaystreamError
 from streams.settings import KafkaSettings
-from streams.topics import PAYMENT_COMPLETED, PLATFORM_ORDERS
+from streams.topics import ORDER_EVENTS, PLATFORM_ORDERS
 
 _POLL: Final = 0.05
 # A worker is ready in two seconds and an order through in a fraction of one; a busy laptop is no server.
@@ -31,7 +31,7 @@ class Sightings:
     """Everything a ``read_committed`` consumer of all topics has seen, and when.
 
     Attributes:
-        dead_letter_topic: its name.
+        dead_letter_topics: their names.
         orders: how often each order was seen, by topic.
         letters: the dead letters.
         first_at: when the first output came, by ``time.monotonic()``.
@@ -39,25 +39,25 @@ class Sightings:
         on_settled: called with :meth:`settled` whenever something has come.
     """
 
-    dead_letter_topic: str
+    dead_letter_topics: tuple[str, ...]
     orders: dict[str, Counter[str]] = field(default_factory=dict)
     letters: list[Record] = field(default_factory=list)
     first_at: float | None = None
     last_at: float | None = None
     on_settled: Callable[[int], object] = lambda count: None
-    _offsets: list[tuple[int, int]] = field(default_factory=list)
+    _offsets: list[tuple[TopicPartition, int]] = field(default_factory=list)
 
     def see(self, records: Iterable[Record]) -> None:
         """Note records that have just come."""
         now = time.monotonic()
         for record in records:
             self._count(record)
-            if record.topic == PAYMENT_COMPLETED:
-                self._offsets.append((record.partition, record.offset))
+            if record.topic in ORDER_EVENTS:
+                self._offsets.append((TopicPartition(record.topic, record.partition), record.offset))
                 continue
             self.first_at = self.first_at or now
             self.last_at = now
-            if record.topic == self.dead_letter_topic:
+            if record.topic in self.dead_letter_topics:
                 self.letters.append(record)
         self.on_settled(self.settled())
 
@@ -67,18 +67,15 @@ class Sightings:
 
     def settled(self) -> int:
         """How many orders have come out at the other end, as a platform record or as a dead letter."""
-        return sum(self.seen(topic).total() for topic in (PLATFORM_ORDERS, self.dead_letter_topic))
+        return sum(self.seen(topic).total() for topic in (PLATFORM_ORDERS, *self.dead_letter_topics))
 
     def seen(self, topic: str) -> Counter[str]:
         """Return the orders seen in a topic."""
         return self.orders.get(topic, Counter())
 
     def consumed(self, committed: dict[TopicPartition, int]) -> int:
-        """Count the payment events before the offsets that a group has committed."""
-        return sum(
-            offset < committed.get(TopicPartition(PAYMENT_COMPLETED, partition), 0)
-            for partition, offset in self._offsets
-        )
+        """Count the shop's events before the offsets that its groups have committed."""
+        return sum(offset < committed.get(partition, 0) for partition, offset in self._offsets)
 
 
 async def watch(reader: Reader, sightings: Sightings, ends: asyncio.Future[dict[TopicPartition, int]]) -> None:

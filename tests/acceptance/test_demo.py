@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pty
 import re
@@ -19,7 +20,8 @@ import pytest
 
 COMMAND = [sys.executable, "-c", "from streams.commands.demo import demo; demo(prog_name='paystream demo')"]
 PATIENCE = 90.0
-ORDERS, DEAD = 137, 10
+PAYMENTS, CANCELLATIONS, DEAD = 137, 6, 10
+ORDERS = PAYMENTS + CANCELLATIONS
 """What the example holds: amounts of zero and a negative quantity make the dead letters."""
 
 
@@ -70,6 +72,7 @@ class Terminal:
         self.said = ""
         ours, theirs = pty.openpty()
         self._screen = ours
+        self._decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end within a character
         self.process = subprocess.Popen(
             [*COMMAND, *arguments], stdin=theirs, stdout=theirs, stderr=theirs,
             env=environment(folder), start_new_session=True, preexec_fn=_take_the_terminal,
@@ -92,7 +95,7 @@ class Terminal:
             more = os.read(self._screen, 65_536)
         except OSError:  # EIO: everybody who had it has closed it
             return False
-        self.said += more.decode()
+        self.said += self._decoder.decode(more)
         return bool(more)
 
     def press_ctrl_c(self) -> None:
@@ -157,7 +160,11 @@ def test_without_a_terminal_it_ends_by_itself_and_its_numbers_add_up(folder: Pat
     assert equation is not None
     assert [int(number) for number in equation.groups()] == [ORDERS, ORDERS - DEAD, DEAD, ORDERS]
     rows = {line.split()[0]: line.split()[-3:] for line in lines if re.match(r" [a-z]+\.[a-zA-Z.]+ ", line)}
-    assert rows.pop("payment.completed")[-1] == str(ORDERS)
+    assert rows.pop("payment.completed")[-1] == str(PAYMENTS)
+    assert rows.pop("payment.cancelled")[-1] == str(CANCELLATIONS)
+    assert f"{ORDERS - DEAD} rows in" in done.stdout
+    assert "127 letters sent" in done.stdout
+    assert re.search(r"United Kingdom +120 +54,818.08 GBP +5 +202.93 +54,615.15", done.stdout)
     assert rows.pop("payment.completed.DLT") == [str(DEAD), "0", "0"]
     assert len(rows) == 4
     assert set(map(tuple, rows.values())) == {(str(ORDERS - DEAD), "0", "0")}

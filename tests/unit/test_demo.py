@@ -2,20 +2,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
+from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from support.online_retail import DAY as EXAMPLE
+from support.online_retail import add_up
 
 from models.dead_letter import DeadLetterView
-from streams.demo.account import Account
+from streams.demo.account import Account, Source
+from streams.demo.effects import Effects, Expected
 from streams.demo.run import together, unless
 from streams.demo.screen import WIDTH, Result, Screen, render
-from streams.demo.surroundings import demo_settings, worker_environment
+from streams.demo.surroundings import Place, demo_settings, worker_environment
 from streams.demo.worker import Worker
 from streams.failure.errors import PaystreamError, SandboxError
+from streams.invoices.files import read_files
 from streams.settings import Settings
+from streams.stores.sales_report import Sales
 from streams.topics import OUTPUTS, PAYMENT_COMPLETED
 
 
@@ -24,10 +31,9 @@ def account(
 ) -> Account:
     """Orders are letters; every output holds the same unless told otherwise, with underscores for dots."""
     return Account(
-        Counter(published),
+        (Source(PAYMENT_COMPLETED, Counter(published), PAYMENT_COMPLETED + ".DLT", Counter(dead)),),
         len(published) if consumed is None else consumed,
         {topic: Counter(outputs.get(topic.replace(".", "_"), everywhere)) for topic in OUTPUTS},
-        Counter(dead),
     )
 
 
@@ -96,8 +102,18 @@ def drawn(result: Result, width: int = WIDTH) -> list[str]:
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
-def result(numbers: Account, letters: list[DeadLetterView]) -> Result:
-    return Result(numbers, "payment.completed.DLT", letters, first_seconds=0.25, all_seconds=0.5)
+SALES = [
+    Sales(None, country, None, "GBP", 1, 2, Decimal(net), 0, 0, Decimal(0))
+    for country, net in (("Eire", "5.00"), ("Korea", "7.00"), ("France", "1.00"), ("Norway", "2.00"))
+]
+EXPECTED = Expected(
+    Counter("ab"), Counter({"HEART": 6}), {(each.country or "", "GBP"): each.revenue for each in SALES}, {"one", "two"}
+)
+EFFECTS = Effects(Counter({"HEART": 6}), 2, SALES, 2, 1, Counter("ab"), 3)
+
+
+def result(numbers: Account, letters: list[DeadLetterView], effects: Effects = EFFECTS) -> Result:
+    return Result(numbers, letters, first_seconds=0.25, all_seconds=0.5, effects=effects, expected=EXPECTED)
 
 
 def test_the_final_screen_has_the_equation_a_row_for_each_topic_and_an_example_for_each_reason() -> None:
@@ -106,7 +122,12 @@ def test_the_final_screen_has_the_equation_a_row_for_each_topic_and_an_example_f
     assert "3 consumed = 2 platform records + 1 dead letters, of 3 published" in screen
     assert "The numbers add up" in screen
     assert "0.25 s" in screen
-    assert "6 payments/s" in screen
+    assert "6 events/s" in screen
+    assert "2 rows in Parquet files, 3 of them" in screen
+    assert "6 pieces moved, 2 of them owed" in screen
+    assert "2 letters sent, 1 of them in Korean" in screen
+    countries = [line.split()[0] for line in lines if " GBP " in line]
+    assert countries == ["Korea", "Eire", "Norway"], "the highest first"
     for topic in (PAYMENT_COMPLETED, *OUTPUTS):
         assert sum(line.startswith(f" {topic} ") for line in lines) == 1
     (row,) = [line for line in lines if "order 536407" in line]
@@ -119,12 +140,40 @@ def test_the_screen_says_what_does_not_add_up() -> None:
     assert "✗ analytics.sales: 1 missing (b)" in screen
 
 
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        (replace(EFFECTS, moved=Counter({"HEART": 5})), "stock: 5 pieces were moved, but orders have 6"),
+        (replace(EFFECTS, sales=SALES[1:]), "analytics: 10.00 were counted, but orders make 15.00"),
+        (replace(EFFECTS, letters=3), "notification: 3 letters were sent, but 2 are due"),
+        (replace(EFFECTS, rows=Counter("abb")), "platform: 3 rows in files, but 2 orders"),
+    ],
+)
+def test_what_the_four_have_made_of_it_must_be_what_the_orders_say(wrong: Effects, problem: str) -> None:
+    screen = "\n".join(drawn(result(account(), [], wrong)))
+    assert "The numbers do not add up" in screen
+    assert f"✗ {problem}" in screen
+    assert EFFECTS.problems(EXPECTED) == ()
+
+
+def test_what_is_expected_is_the_input_added_up_and_a_repeat_counts_once() -> None:
+    events = read_files([EXAMPLE]).events
+    expected, plain = Expected.of([*events, *events]), add_up(EXAMPLE)
+    assert set(expected.orders) == plain.orders
+    assert set(expected.orders.values()) == {2}, "published twice, so to be found twice"
+    assert {sku: pieces for sku, pieces in plain.moved.items() if pieces} == {
+        sku: pieces for sku, pieces in expected.moved.items() if pieces
+    }
+    assert sum(expected.revenue.values()) == plain.total.revenue - plain.total.refunded
+    assert len(expected.letters) == len(plain.customer_of)
+
+
 def test_the_screen_fits_however_many_reasons_there_are_and_however_long() -> None:
     lines = drawn(result(account(), [letter(number, f"reason {number} " * 40) for number in range(60)]))
-    before, after = 10, 5  # the introduction and the steps; what can be tried next
-    assert len(lines) <= 40 - before - after
+    before = 11  # the introduction and the steps
+    assert len(lines) <= 40 - before
     assert max(map(len, lines)) <= WIDTH
-    assert any("for 56 other reasons" in line for line in lines)
+    assert any("for 57 other reasons" in line for line in lines)
 
 
 def test_what_was_sent_is_shown_as_text_and_obeyed_by_nobody() -> None:
@@ -153,11 +202,11 @@ def test_settings_from_outside_reach_neither_the_demo_nor_its_worker(monkeypatch
     monkeypatch.setenv("PAYSTREAM_KAFKA__BOOTSTRAP_SERVERS", "production:9092")
     monkeypatch.setenv("PAYSTREAM_KAFKA__SECURITY_PROTOCOL", "SASL_SSL")
     monkeypatch.setenv("PAYSTREAM_APP_ID", "production")
-    settings = demo_settings("127.0.0.1:1234", 1, 8080)
+    settings = demo_settings(Place("127.0.0.1:1234", 1, 8080))
     assert settings.kafka.bootstrap_servers == "127.0.0.1:1234"
     assert settings.kafka.security_protocol == "PLAINTEXT"
     assert settings.app_id == "paystream"
-    environment = worker_environment("127.0.0.1:1234", 1, 8080)
+    environment = worker_environment(Place("127.0.0.1:1234", 1, 8080))
     assert not [name for name, value in environment.items() if "production" in value or "SASL" in value]
 
 
@@ -165,10 +214,10 @@ def test_settings_from_outside_reach_neither_the_demo_nor_its_worker(monkeypatch
 def test_the_worker_has_the_settings_of_the_demo(
     monkeypatch: pytest.MonkeyPatch, brokers: int, replication: int, in_sync: int
 ) -> None:
-    world = ("127.0.0.1:1,127.0.0.1:2", brokers, 8080)
-    for name, value in worker_environment(*world).items():
+    place = Place("127.0.0.1:1,127.0.0.1:2", brokers, 8080, Path("/somewhere"), 2525)
+    for name, value in worker_environment(place).items():
         monkeypatch.setenv(name, value)
-    settings = demo_settings(*world)
+    settings = demo_settings(place)
     assert settings.model_dump() == Settings().model_dump()
     assert (settings.topics.replication, settings.topics.min_insync_replicas) == (replication, in_sync)
     assert settings.web.port == 8080
@@ -176,7 +225,7 @@ def test_the_worker_has_the_settings_of_the_demo(
 
 async def test_a_worker_that_dies_is_reported_with_its_status_and_the_end_of_its_log(tmp_path: Path) -> None:
     log = tmp_path / "worker.log"
-    broken = worker_environment("127.0.0.1:1", 1, 0) | {"PAYSTREAM_DELIVERY__CONCURRENCY": "none"}
+    broken = worker_environment(Place("127.0.0.1:1", 1, 0)) | {"PAYSTREAM_DELIVERY__CONCURRENCY": "none"}
     async with Worker(log, broken) as worker:
         death = await worker.death()
     assert "ended with status 78" in str(death)
