@@ -6,14 +6,15 @@ COPY setup.cfg pyproject.toml README.md LICENSE ./
 COPY models models
 COPY agents agents
 COPY streams streams
-RUN /opt/paystream/bin/pip install --no-cache-dir --disable-pip-version-check .
+RUN /opt/paystream/bin/pip install --no-cache-dir --disable-pip-version-check '.[parquet]'
 
 FROM python:3.12-slim-bookworm
 COPY --from=build /opt/paystream /opt/paystream
 ENV PATH=/opt/paystream/bin:$PATH \
     PYTHONUNBUFFERED=1
 # A number, so that Kubernetes can see that it is not root.
-RUN useradd --uid 10001 --create-home paystream
+# The folder is there so that a volume in its place is the worker's to write to.
+RUN useradd --uid 10001 --create-home paystream && install --directory --owner paystream /home/paystream/platform
 USER 10001
 WORKDIR /home/paystream
 ENTRYPOINT ["paystream"]

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import latency
+from benchmarks import database, latency
 from benchmarks.load import OUTPUTS, make_topics, preload
 from benchmarks.measure import Figure, run
 from streams.sandbox import Cluster
@@ -68,6 +68,24 @@ class Bench:
             "PAYSTREAM_APP_ID": name,
             "PAYSTREAM_AGENTS": "agents.payments",
         }
+
+    async def agent(self, agent: str, topic: str, count: int, **settings: object) -> Figure:
+        """A real worker with another agent, which reads another topic."""
+        name = f"bench{next(_runs)}"
+        environment = {
+            **self._environment(name),
+            "PAYSTREAM_AGENTS": f"agents.{agent}",
+            **{key: str(value) for key, value in settings.items()},
+        }
+        return await run(
+            _WORKER,
+            bootstrap=self.bootstrap,
+            topic=topic,
+            partitions=4,
+            count=count,
+            group=f"{name}.{agent}",
+            environment=environment,
+        )
 
     async def limit(self) -> Figure:
         """The plain loop."""
@@ -164,6 +182,7 @@ async def main() -> None:
     """Run it all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--payments", type=int, default=200_000, help="payments in a run (default: %(default)s)")
+    parser.add_argument("--only-effects", action="store_true", help="only what the agents behind the payments cost")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each program (default: %(default)s)")
     arguments = parser.parse_args()
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
@@ -171,10 +190,13 @@ async def main() -> None:
     console.print("Starting an Apache Kafka to measure on …")
     async with Cluster(benchmark=True, properties={"log.segment.delete.delay.ms": "1000"}) as cluster:
         bench = Bench(cluster.bootstrap_servers, console)
-        tables = [await throughput(bench, arguments.payments, arguments.rounds)]
-        tables.append(await batch_sizes(bench, arguments.payments))
-        tables.append(await partition_counts(bench, arguments.payments))
-        tables.append(await light_load(bench))
+        tables = []
+        if not arguments.only_effects:
+            tables.append(await throughput(bench, arguments.payments, arguments.rounds))
+            tables.append(await batch_sizes(bench, arguments.payments))
+            tables.append(await partition_counts(bench, arguments.payments))
+            tables.append(await light_load(bench))
+        tables.append(await database.effects(bench, arguments.payments // 4))
     for table in tables:
         console.print(table)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -19,7 +19,10 @@ _PAYMENT = (
 )
 
 
-def payment(number: int) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+Message = tuple[bytes, bytes, list[tuple[str, bytes]]]
+
+
+def payment(number: int) -> Message:
     """Return key, value and headers of one payment of two lines, as the shop would write it."""
     headers = [
         ("ce_specversion", b"1.0"),
@@ -50,8 +53,10 @@ async def make_topics(bootstrap: str, names: Sequence[str], partitions: int) -> 
         await admin.close()
 
 
-async def preload(bootstrap: str, topic: str, partitions: int, count: int) -> None:
-    """Write `count` payments, spread evenly over the partitions."""
+async def preload(
+    bootstrap: str, topic: str, partitions: int, count: int, make: Callable[[int], Message] = payment
+) -> None:
+    """Write `count` payments, or what `make` makes of a number, spread evenly over the partitions."""
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, max_batch_size=500_000)
     await producer.start()
     try:
@@ -60,7 +65,7 @@ async def preload(bootstrap: str, topic: str, partitions: int, count: int) -> No
         for partition in range(partitions):
             builder = producer.create_batch()
             for number in range(partition, count, partitions):
-                key, value, headers = payment(number)
+                key, value, headers = make(number)
                 if builder.append(timestamp=None, key=key, value=value, headers=headers) is None:
                     await (await producer.send_batch(builder, topic, partition=partition))
                     builder = producer.create_batch()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import click
 from aiokafka.admin import AIOKafkaAdminClient
@@ -12,9 +13,13 @@ from rich.table import Column, Table
 
 from streams.commands.command import asynchronous
 from streams.delivery.clients import client_options, connect, silent_clients
-from streams.failure.errors import ExitStatus, SetupError
+from streams.failure.errors import ExitStatus, PaystreamError, SetupError
 from streams.settings import Settings, settings
 from streams.topics import PLATFORM_ORDERS
+
+if TYPE_CHECKING:
+    from streams.parquet.folder import Folder
+    from streams.parquet.ranges import FileRange
 
 # The agent's name: a group is <app id>.<agent>.
 _AGENT = "platform"
@@ -34,7 +39,7 @@ async def check() -> None:
     the committed offset says. Change nothing; may be run while workers run.
     """
     try:
-        from streams.parquet.check import Committed, by_partition
+        from streams.parquet.check import Committed, by_partition, missing_days
         from streams.parquet.folder import Folder
         from streams.parquet.ranges import Mark
     except ImportError as error:
@@ -45,17 +50,46 @@ async def check() -> None:
         partitions = await _partitions(chosen)
         # A worker may go on meanwhile: files must reach to what was committed before, and not beyond what is now.
         before = await _committed(chosen)
-        files = [(each, folder.offsets_in(path)) for each, path in folder.published()]
-        waiting = folder.waiting()
+        try:
+            # First those aside: one that is moved meanwhile is then seen twice, and not missed.
+            waiting = folder.waiting()
+            found = _read(folder)
+        except OSError as error:
+            raise PaystreamError(f"{folder.url} cannot be listed: {error.strerror or error}") from error
         after = await _committed(chosen)
     committed = {
-        number: Committed(found.offset, Mark.of(found.metadata), after[number].offset)
-        for number, found in before.items()
+        number: Committed(position.offset, Mark.of(position.metadata), after[number].offset)
+        for number, position in before.items()
     }
-    reports = by_partition(PLATFORM_ORDERS, files, waiting, committed, partitions | set(committed))
+    flaws = [*found.unreadable, *missing_days(found.shown, waiting)]
+    reports = by_partition(PLATFORM_ORDERS, found.files, waiting, committed, partitions | set(committed), flaws)
     _show(reports, folder.url)
     if any(report.problems for report in reports):
         raise SystemExit(int(ExitStatus.FAILED))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the folder's files say."""
+
+    files: list[tuple[FileRange, list[int]]] = field(default_factory=list)
+    shown: list[tuple[FileRange, str, frozenset[str]]] = field(default_factory=list)
+    unreadable: list[tuple[FileRange, str]] = field(default_factory=list)
+
+
+def _read(folder: Folder) -> _Found:
+    found = _Found()
+    for covered, path in folder.published():
+        day = path.rpartition("/")[0].rpartition("/")[2].removeprefix("dt=")
+        offsets: list[int] = []
+        days: frozenset[str] = frozenset()
+        try:
+            offsets, days = folder.read_back(path)
+        except OSError as error:
+            found.unreadable.append((covered, f"{path} cannot be read: {error.strerror or error}"))
+        found.files.append((covered, offsets))
+        found.shown.append((covered, day, days))
+    return found
 
 
 async def _partitions(chosen: Settings) -> set[int]:

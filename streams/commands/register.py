@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from faust.cli.base import cli
 
+from streams.commands.analytics import analytics
 from streams.commands.compare import compare
 from streams.commands.database import database
 from streams.commands.dead_letters import dead_letters
@@ -21,6 +22,7 @@ from streams.commands.topics import topics
 def register_commands() -> None:
     """Add our commands to ``faust -A streams.app`` (and so to ``paystream``)."""
     commands: tuple[click.Command, ...] = (
+        analytics,
         compare,
         database,
         dead_letters,

@@ -138,7 +138,7 @@ def _made_of(effects: Effects) -> dict[str, str]:
     """Say what became of the records of each output."""
     owed = f", {effects.owed:,} of them owed" if effects.owed else ""
     return {
-        PLATFORM_ORDERS: f"{effects.rows.total():,} rows in Parquet files, {effects.files:,} of them",
+        PLATFORM_ORDERS: f"{effects.rows.total():,} rows in {effects.files:,} Parquet files",
         NOTIFICATION_REQUESTS: f"{effects.letters:,} letters sent, {effects.korean:,} of them in Korean",
         INVENTORY_MOVEMENTS: f"{effects.moved.total():,} pieces moved{owed}",
         ANALYTICS_SALES: "revenue by country: see below",

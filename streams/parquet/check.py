@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -55,6 +55,7 @@ def check_partition(
     files: Sequence[tuple[FileRange, Sequence[int]]],
     waiting: Iterable[WaitingFile],
     committed: Committed | None,
+    flaws: Iterable[str] = (),
 ) -> PartitionReport:
     """Compare the files of one partition with what is committed.
 
@@ -63,8 +64,10 @@ def check_partition(
         files: ranges, and the offsets of the rows in each file.
         waiting: files of the partition that are aside.
         committed: what its group has committed.
+        flaws: what is wrong with single files, in words.
     """
     report = PartitionReport(partition, len(files), sum(len(offsets) for _, offsets in files))
+    report.problems.extend(flaws)
     report.committed = committed.offset if committed is not None else None
     ranges = sorted({found for found, _ in files})
     unshown = [each for each in waiting if committed and committed.mark and each.token == committed.mark.token]
@@ -78,9 +81,32 @@ def check_partition(
         report.notes.append(f"{len(unshown)} files are committed and not shown yet: the next worker shows them")
     if leftovers:
         report.notes.append(
-            f"{leftovers} files aside, of batches that were not committed: the next worker deletes them"
+            f"{leftovers} files aside, of batches that were not committed: a worker deletes them after its next commit"
         )
     return report
+
+
+def missing_days(
+    shown: Iterable[tuple[FileRange, str, frozenset[str]]], waiting: Iterable[WaitingFile]
+) -> list[tuple[FileRange, str]]:
+    """Find the files of which only their fellows know: a range has one for each day, and each names all of them.
+
+    Arguments:
+        shown: of each file its range, its day, and the days that it names.
+        waiting: files aside; those of a range that is just being shown are not missing.
+    """
+    there: dict[FileRange, set[str]] = defaultdict(set)
+    named: dict[FileRange, set[str]] = defaultdict(set)
+    for found, day, days in shown:
+        there[found].add(day)
+        named[found] |= days
+    aside = {(each.topic, each.partition, each.first, each.day) for each in waiting}
+    return [
+        (found, f"the file of offsets {found.first} to {found.next_offset - 1} for {day} is missing")
+        for found, days in sorted(named.items())
+        for day in sorted(days - there[found])
+        if (found.topic, found.partition, found.first, day) not in aside
+    ]
 
 
 def _compare_ranges(report: PartitionReport, ranges: Sequence[FileRange]) -> None:
@@ -124,7 +150,7 @@ def _compare_end(report: PartitionReport, committed: Committed | None, unshown: 
 
 def by_partition(
     topic: str, files: Iterable[tuple[FileRange, Sequence[int]]], waiting: Iterable[WaitingFile],
-    committed: Mapping[int, Committed], partitions: Iterable[int],
+    committed: Mapping[int, Committed], partitions: Iterable[int], flaws: Sequence[tuple[FileRange, str]] = (),
 ) -> list[PartitionReport]:  # fmt: skip
     """Check every partition of a topic."""
     every_file, every_waiting = list(files), list(waiting)
@@ -134,6 +160,7 @@ def by_partition(
             [each for each in every_file if (each[0].topic, each[0].partition) == (topic, number)],
             [each for each in every_waiting if (each.topic, each.partition) == (topic, number)],
             committed.get(number),
+            [flaw for found, flaw in flaws if (found.topic, found.partition) == (topic, number)],
         )
         for number in sorted(partitions)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from streams.failure.errors import SetupError
-from streams.parquet.ranges import ASIDE, FileRange, WaitingFile
+from streams.parquet.ranges import ASIDE, FileRange, WaitingFile, noted_days
 
 _COMPRESSION: Final = "zstd"
 
@@ -42,7 +43,7 @@ class Folder:
             OSError: it could not be written.
         """
         target = self._path(file.path)
-        self._files.makedirs(self._path(ASIDE), exist_ok=True)
+        self._make_folder(self._path(ASIDE))
         content = io.BytesIO()
         pq.write_table(table, content, compression=_COMPRESSION)
         with self._files.open(target, "wb") as out:
@@ -50,6 +51,7 @@ class Folder:
             if self._local:
                 out.flush()
                 os.fsync(out.fileno())
+        self._sync({self._path(ASIDE)})
 
     def publish(self, files: Iterable[WaitingFile], next_offset: int) -> None:
         """Move files to where readers look. What is there already stays: it was moved by a former attempt.
@@ -64,23 +66,22 @@ class Folder:
             folders.add(folder)
             if not self._exists(self._path(file.path)) and self._exists(target):
                 continue
-            self._files.makedirs(folder, exist_ok=True)
+            self._make_folder(folder)
             if self._local:
                 os.replace(self._path(file.path), target)
             else:
                 self._files.mv(self._path(file.path), target)
-        if self._local:
-            for folder in folders:
-                _sync_folder(folder)
+        self._sync(folders)
 
     def discard(self, files: Iterable[WaitingFile]) -> None:
-        """Delete files that were written aside and never committed.
+        """Delete files that were written aside and never committed; one that is not there any more is no matter.
 
         Raises:
             OSError: one could not be deleted.
         """
         for file in files:
-            self._files.rm(self._path(file.path))
+            with contextlib.suppress(FileNotFoundError):
+                self._files.rm(self._path(file.path))
 
     def waiting(self) -> list[WaitingFile]:
         """List what is written aside."""
@@ -96,18 +97,37 @@ class Folder:
             if found is not None and not folder.endswith(f"/{ASIDE}"):
                 yield found, path
 
-    def offsets_in(self, path: str) -> list[int]:
-        """Read the offsets of a file's rows.
+    def read_back(self, path: str) -> tuple[list[int], frozenset[str]]:
+        """Read the offsets of a file's rows, and the days of which its range has files.
 
         Raises:
             OSError: it cannot be read, or is no Parquet file.
         """
         with self._files.open(path, "rb") as file:
             try:
-                offsets: list[int] = pq.read_table(file, columns=["source_offset"])["source_offset"].to_pylist()
+                table = pq.read_table(file, columns=["source_offset"])
+                offsets: list[int] = table["source_offset"].to_pylist()
             except (pa.ArrowInvalid, KeyError) as error:
-                raise OSError(f"no Parquet file of ours: {error}") from error
-        return offsets
+                raise OSError("it is no Parquet file of ours, or is damaged") from error
+        return offsets, noted_days(table.schema.metadata)
+
+    def _make_folder(self, folder: str) -> None:
+        if not self._local:
+            self._files.makedirs(folder, exist_ok=True)
+            return
+        made, above = [], folder
+        while not os.path.isdir(above):
+            above = os.path.dirname(above)
+            made.append(above)
+        os.makedirs(folder, exist_ok=True)
+        for each in made:
+            _sync_folder(each)
+
+    def _sync(self, folders: set[str]) -> None:
+        if self._local:
+            # The root, too: another lane may have made one of them a moment ago.
+            for folder in (*folders, str(self._root)):
+                _sync_folder(folder)
 
     def _names(self, folder: str) -> list[str]:
         path = self._path(folder)
@@ -126,7 +146,7 @@ class Folder:
 
 
 def _sync_folder(folder: str) -> None:
-    """Make a rename survive a power cut: it is an entry of the folder, which has to reach the disk, too."""
+    """Make a new name survive a power cut: it is an entry of the folder, which has to reach the disk, too."""
     descriptor: Any = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

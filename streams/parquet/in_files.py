@@ -8,7 +8,10 @@
 
 What happens between two of these steps decides nothing: the offset's metadata does. Whoever becomes the lane's
 owner reads it; files aside that carry its token are committed, and are moved now; all others of the partition are
-not, and are deleted. A former owner is fenced from the transaction, so whatever it writes aside stays there.
+not. A former owner is fenced from the transaction, so whatever it writes aside stays there.
+
+Those others are deleted after the new owner's next commit, and no sooner. An owner that is frozen while it looks
+what is aside may find files of its successor when it wakes up; that it can still commit proves that there was none.
 
 "Rename, then commit" would be simpler and is not enough: an owner that is frozen before its rename, and wakes up
 after its successor has written the same rows, would show them twice.
@@ -17,11 +20,12 @@ after its successor has written the same rows, would show them twice.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import pyarrow as pa
@@ -35,7 +39,7 @@ from streams.delivery.group_offsets import committed_position
 from streams.delivery.guarantee import ExactlyOnce, transactional_id
 from streams.failure.errors import DependencyUnavailable
 from streams.parquet.folder import Folder
-from streams.parquet.ranges import Mark, WaitingFile
+from streams.parquet.ranges import Mark, WaitingFile, note_days
 from streams.parquet.rows import PlatformRow, as_batch, by_day
 from streams.platform_settings import PlatformSettings
 from streams.settings import KafkaSettings
@@ -46,6 +50,11 @@ DEPENDENCY: Final = "platform files"
 """The name under which breakers and pages show it."""
 
 T = TypeVar("T")
+
+
+# 2,000 orders of 20 lines take 100 ms, and a thread would not help: Arrow reads Python's objects with the GIL held.
+# 128 of them are some 6 ms between two chances for heartbeats and the other lanes.
+_ROWS_BETWEEN_YIELDS: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +103,13 @@ class FileFinisher(ExactlyOnce):
         self._batches: list[pa.RecordBatch] = []
         self._held_since = 0.0
         self._last: Settled | None = None
+        self._leftovers: list[WaitingFile] = []
+        """Files aside that were not committed when this owner came; its own next commit proves that nobody will."""
         self._unpublished: tuple[list[WaitingFile], list[Settled]] | None = None
         """What the transaction has committed, and is still aside."""
 
     async def committed(self) -> int | None:
-        """Return the offset to go on at, after what a former owner left behind is settled.
+        """Return the offset to go on at, after what a former owner committed is shown.
 
         Raises:
             DependencyUnavailable: the folder cannot be used.
@@ -114,7 +125,7 @@ class FileFinisher(ExactlyOnce):
         if kept and position is not None:
             logger.info("%s: %d files were committed and are shown now", self._source, len(kept))
             await self._off_loop(lambda: self._folder.publish(kept, position.offset))
-        await self._off_loop(lambda: self._folder.discard(each for each in left if each not in kept))
+        self._leftovers = [each for each in left if each not in kept]
         if position is None:
             return None
         end: int = position.offset
@@ -128,7 +139,7 @@ class FileFinisher(ExactlyOnce):
             DependencyUnavailable: the folder cannot be used.
         """
         if settled is not self._last:  # or it is the second attempt at the same
-            self._hold(settled)
+            await self._hold(settled)
             self._last = settled
         return await self._commit_if_due()
 
@@ -136,15 +147,15 @@ class FileFinisher(ExactlyOnce):
         """Commit the rows if they are old enough."""
         return await self._commit_if_due()
 
-    def _hold(self, settled: Settled) -> None:
+    async def _hold(self, settled: Settled) -> None:
+        if settled.effects:
+            self._batches.append(await _in_slices(settled.effects))
         if not self._held:
             self._held_since = time.monotonic()
         if self._first is None:
             self._first = settled.first_offset
-        self._held.append(settled)
-        if settled.effects:
-            rows: list[PlatformRow] = settled.effects
-            self._batches.append(as_batch(rows))
+        # Without the rows: as objects they take three times the space that they take as columns.
+        self._held.append(replace(settled, effects=[]))
         self.holding = True
 
     async def _commit_if_due(self) -> Sequence[Settled]:
@@ -156,7 +167,18 @@ class FileFinisher(ExactlyOnce):
         await self._off_loop(lambda: self._folder.publish(files, done[-1].next_offset))
         self._unpublished = None
         self.holding = bool(self._held)
+        await self._discard_leftovers()
         return done
+
+    async def _discard_leftovers(self) -> None:
+        if not self._leftovers:
+            return
+        try:
+            await self._off_loop(lambda: self._folder.discard(self._leftovers))
+        except DependencyUnavailable as error:
+            logger.warning("%s: files that were never committed stay aside for now: %s", self._source, error.reason)
+        else:
+            self._leftovers = []
 
     def _is_due(self) -> bool:
         limits = self._settings
@@ -183,11 +205,18 @@ class FileFinisher(ExactlyOnce):
 
     def _write_aside(self, token: str) -> list[WaitingFile]:
         assert self._first is not None
-        files = []
-        for day, table in by_day(self._batches).items():
-            file = WaitingFile(self._source.topic, self._source.partition, self._first, token, day)
-            self._folder.write_aside(file, table)
-            files.append(file)
+        tables = by_day(self._batches)
+        files = [
+            WaitingFile(self._source.topic, self._source.partition, self._first, token, day) for day in sorted(tables)
+        ]
+        try:
+            for file in files:
+                self._folder.write_aside(file, tables[file.day].replace_schema_metadata(note_days(tables)))
+        except OSError:
+            # The next attempt has a token of its own: a disk that is full would be kept full by the attempts.
+            with contextlib.suppress(OSError):
+                self._folder.discard(files)
+            raise
         return files
 
     async def _off_loop(self, step: Callable[[], T]) -> T:
@@ -198,3 +227,13 @@ class FileFinisher(ExactlyOnce):
             raise DependencyUnavailable(DEPENDENCY, f"a file has gone: {type(error).__name__}") from error
         except OSError as error:
             raise DependencyUnavailable(DEPENDENCY, f"{self._folder.url}: {error.strerror or error}") from error
+
+
+async def _in_slices(rows: Sequence[PlatformRow]) -> pa.RecordBatch:
+    """Turn rows into columns, and let others run in between."""
+    slices = []
+    for start in range(0, len(rows), _ROWS_BETWEEN_YIELDS):
+        slices.append(as_batch(rows[start : start + _ROWS_BETWEEN_YIELDS]))
+        await asyncio.sleep(0)
+    (batch,) = pa.Table.from_batches(slices).combine_chunks().to_batches()
+    return batch

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +22,20 @@ _FINAL: Final = re.compile(r"(?P<topic>.+)-(?P<partition>\d+)-(?P<first>\d{20})-
 _WAITING: Final = re.compile(
     r"(?P<topic>.+)-(?P<partition>\d+)-(?P<first>\d{20})-(?P<token>[0-9a-f]{32})-(?P<day>\d{4}-\d\d-\d\d)\.parquet"
 )
+
+
+_DAYS: Final = b"paystream.days"
+
+
+def note_days(days: Iterable[str]) -> dict[bytes, bytes]:
+    """Say, in the metadata of each file of a range, of which days there are files: so one that is lost is missed."""
+    return {_DAYS: ",".join(sorted(days)).encode()}
+
+
+def noted_days(metadata: Mapping[bytes, bytes] | None) -> frozenset[str]:
+    """Read what :func:`note_days` has said; empty if nothing has been."""
+    text = (metadata or {}).get(_DAYS, b"").decode(errors="replace")
+    return frozenset(text.split(",")) if text else frozenset()
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from models.platform import PlatformOrder
+from streams.failure.errors import InvalidRecord
 
 # models.money: twelve digits before the point and six after it, and a line's total is the like.
 _MONEY = pa.decimal128(24, 6)
@@ -44,16 +45,27 @@ SCHEMA = pa.schema(
 """One row a record. Amounts are positive in cancellations too: ``kind`` says what to do with them."""
 
 _PLAIN = SCHEMA.names[:12]
+_LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class PlatformRow:
-    """A record on its way into a file."""
+    """A record on its way into a file.
+
+    Raises:
+        InvalidRecord: it has a number that its column cannot hold. Said here, where it is one record's failure:
+            when columns are made of a batch, it would be the process's.
+    """
 
     order: PlatformOrder
     topic: str
     partition: int
     offset: int
+
+    def __post_init__(self) -> None:
+        for name in ("item_count", "units"):
+            if abs(getattr(self.order, name)) > _LARGEST:
+                raise InvalidRecord(f"{name}: must be a number of at most 64 bits")
 
 
 def as_batch(rows: Sequence[PlatformRow]) -> pa.RecordBatch:

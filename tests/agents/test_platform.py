@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 from support.orders import ORDER
 
 from agents.platform import platform
+from streams.failure.errors import ExitStatus
 from streams.testing import batch, record
 
 
@@ -20,3 +27,28 @@ async def test_what_is_no_order_is_a_dead_letter() -> None:
         await agent.put(taken)
     assert taken.effects == []
     assert dict(taken.tally.dead_letters) == {"validate": 1}
+
+
+@pytest.mark.parametrize("field", ["itemCount", "units"])
+async def test_a_number_that_no_column_holds_is_a_dead_letter_and_not_the_end_of_the_worker(field: str) -> None:
+    taken = batch(record({**ORDER, field: 2**63}), record(ORDER, offset=1))
+    async with platform.test_context() as agent:
+        await agent.put(taken)
+    assert len(taken.effects) == 1
+    assert dict(taken.tally.dead_letters) == {"validate": 1}
+
+
+def test_without_pyarrow_the_error_names_the_extra_that_is_to_be_installed() -> None:
+    root = Path(__file__).resolve().parents[2]
+    hidden = "import sys; sys.modules['pyarrow'] = None\n"
+    program = hidden + (
+        "from streams.failure.errors import SetupError\n"
+        "try:\n    import agents.platform\n"
+        "except SetupError as error:\n    print(error); raise SystemExit(int(error.exit_status))\n"
+    )
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PAYSTREAM_")}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, env=inherited, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == ExitStatus.CONFIGURATION, ran.stderr
+    assert "paystream[parquet]" in ran.stdout

@@ -188,9 +188,10 @@ async def test_what_a_former_owner_writes_never_becomes_visible(kafka: Cluster, 
             assert new.failures == []
     assert isinstance(old.failures[0], LaneFenced)
     assert rows_in(tmp_path) == list(range(10))
-    assert len(aside_in(tmp_path)) == 1, "what it wrote is aside, and the next owner deletes it"
+    assert len(aside_in(tmp_path)) == 1, "what it wrote is aside, and the next commit deletes it"
+    await _send(kafka, topic, range(10, 11))
     async with lane_alone(kafka.bootstrap_servers, partition, handler, group=group, finish=finish):
-        await eventually(lambda: aside_in(tmp_path) == [], "the next owner to delete it")
+        await eventually(lambda: aside_in(tmp_path) == [], "the next commit to delete it")
 
 
 async def test_a_folder_that_cannot_be_written_pauses_the_lane_until_it_can(kafka: Cluster, tmp_path: Path) -> None:
@@ -225,7 +226,7 @@ def test_a_folder_may_be_anywhere_that_fsspec_reaches(scheme: str, tmp_path: Pat
     assert folder.waiting() == []
     ((found, path),) = folder.published()
     assert found == FileRange("orders", 2, 0, 3)
-    assert folder.offsets_in(path) == [0, 1, 2]
+    assert folder.read_back(path) == ([0, 1, 2], frozenset())
 
 
 def test_a_place_that_nothing_here_knows_is_refused_with_the_setting() -> None:

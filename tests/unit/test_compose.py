@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy.engine import make_url
 from support.waiting import eventually
 
 from streams.sandbox import Cluster
@@ -33,7 +34,7 @@ SettingsOf = Callable[[str], Settings]
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yml"
 BROKERS = ("kafka-1", "kafka-2", "kafka-3")
-OURS = ("topics", "worker")
+OURS = ("database", "topics", "worker")
 # Where a broker is: in a container, a host and ports of its own; here, others.
 _PLACES = (
     "node.id",
@@ -77,8 +78,23 @@ def listeners(text: str) -> dict[str, tuple[str, int]]:
 # -- ours ------------------------------------------------------------------------------------------
 
 
-def test_there_are_three_brokers_a_job_for_the_topics_and_a_worker() -> None:
-    assert set(services()) == {*BROKERS, *OURS}
+def test_there_are_three_brokers_a_database_a_job_for_each_and_a_worker() -> None:
+    assert set(services()) == {*BROKERS, "postgres", *OURS}
+
+
+def test_our_services_know_the_database_by_what_its_own_service_says(settings_of: SettingsOf) -> None:
+    theirs = environment("postgres")
+    url = make_url(settings_of("worker").database.url.get_secret_value())
+    assert (url.host, url.database) == ("postgres", theirs["POSTGRES_DB"])
+    assert (url.username, url.password) == (theirs["POSTGRES_USER"], theirs["POSTGRES_PASSWORD"])
+    assert "ports" not in services()["postgres"]
+
+
+def test_the_platforms_files_are_in_a_volume_that_the_worker_may_write(settings_of: SettingsOf) -> None:
+    (volume,) = services()["worker"]["volumes"]
+    home = "/home/paystream"
+    assert volume.split(":")[1] == f"{home}/{settings_of('worker').platform.folder}"
+    assert f"--owner paystream {volume.split(':')[1]}" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("service", OURS)
@@ -117,7 +133,10 @@ def test_a_worker_that_ends_is_started_again_and_has_the_time_it_needs_to_end(se
 
 
 def test_workers_start_when_the_topics_are_there_and_topics_when_the_brokers_are() -> None:
-    assert services()["worker"]["depends_on"] == {"topics": {"condition": "service_completed_successfully"}}
+    done = {"condition": "service_completed_successfully"}
+    assert services()["worker"]["depends_on"] == {"topics": done, "database": done}
+    assert services()["database"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    assert services()["database"]["command"] == ["database", "upgrade"]
     assert services()["topics"]["depends_on"] == {name: {"condition": "service_healthy"} for name in BROKERS}
     assert services()["topics"]["command"] == ["topics", "apply"]
     assert "restart" not in services()["topics"]

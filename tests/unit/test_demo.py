@@ -123,7 +123,7 @@ def test_the_final_screen_has_the_equation_a_row_for_each_topic_and_an_example_f
     assert "The numbers add up" in screen
     assert "0.25 s" in screen
     assert "6 events/s" in screen
-    assert "2 rows in Parquet files, 3 of them" in screen
+    assert "2 rows in 3 Parquet files" in screen
     assert "6 pieces moved, 2 of them owed" in screen
     assert "2 letters sent, 1 of them in Korean" in screen
     countries = [line.split()[0] for line in lines if " GBP " in line]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.parquet.check import Committed, PartitionReport, check_partition
+from streams.parquet.check import Committed, PartitionReport, check_partition, missing_days
 from streams.parquet.ranges import FileRange, Mark, WaitingFile
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -92,3 +92,24 @@ def test_what_others_commit_is_no_mark_of_ours() -> None:
     assert Mark.of(Mark(7, TOKEN).to_text()) == Mark(7, TOKEN)
     for text in ("", "null", "[]", "{}", '{"first": "x", "token": 1}', "reset by hand"):
         assert Mark.of(text) is None
+
+
+DAYS = ("2010-12-01", "2010-12-02", "2010-12-03")
+
+
+@given(st.sets(st.sampled_from(DAYS), min_size=1), st.sets(st.sampled_from(DAYS)))
+def test_a_day_is_missing_if_a_fellow_names_it_and_it_is_neither_shown_nor_about_to_be(
+    shown: set[str], aside: set[str]
+) -> None:
+    covered = FileRange("orders", 0, 10, 20)
+    waiting = [WaitingFile("orders", 0, 10, TOKEN, day) for day in aside]
+    waiting += [WaitingFile("orders", 0, 20, TOKEN, day) for day in DAYS]  # of the next range
+    found = missing_days([(covered, day, frozenset(DAYS)) for day in shown], waiting)
+    assert found == [
+        (covered, f"the file of offsets 10 to 19 for {day} is missing") for day in DAYS if day not in shown | aside
+    ]
+
+
+def test_what_is_wrong_with_a_single_file_is_a_problem_of_its_partition() -> None:
+    report = check_partition(0, files((0, 10)), (), Committed(10, Mark(0, TOKEN), 10), ["it is damaged"])
+    assert report.problems == ["it is damaged"]
