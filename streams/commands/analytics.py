@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 
 import click
-from rich.console import Console
 from rich.table import Column, Table
 
 from streams.commands.command import asynchronous
 from streams.commands.database import open_database
+from streams.commands.tables import print_table
 from streams.failure.errors import PaystreamError, SetupError
 from streams.stores.sales_report import By, Sales, read_sales
 
@@ -91,7 +91,7 @@ def _as_table(rows: Sequence[Sales], by: Sequence[By], output: Path | None) -> N
     for row in rows:
         table.add_row(*_key(row, by), *(f"{getattr(row, name):,}" for name in _FIGURES))
     with nullcontext(sys.stdout) if output is None else output.open("w", encoding="utf-8") as file:
-        Console(file=file).print(table)
+        print_table(table, file)
 
 
 def _as_csv(rows: Sequence[Sales], by: Sequence[By], output: Path | None) -> None:

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import click
-from rich.console import Console
 from rich.table import Column, Table
 
 from streams.commands.command import asynchronous
+from streams.commands.tables import print_table
 from streams.database.engine import Database
 from streams.database.offsets import LaneOffset, lane_offsets, seek
 from streams.database.schema import check_schema, upgrade
@@ -108,4 +108,4 @@ def _show(lanes: Sequence[LaneOffset]) -> None:
     for lane in lanes:
         goes_on = "beginning" if lane.next_offset is None else f"{lane.next_offset:,}"
         table.add_row(lane.group, lane.topic, str(lane.partition), goes_on, str(lane.owners))
-    Console().print(table)
+    print_table(table)

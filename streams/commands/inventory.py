@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Final
 
 import click
-from rich.console import Console
 from rich.table import Column, Table
 
 from streams.commands.command import asynchronous
 from streams.commands.database import open_database
+from streams.commands.tables import print_table
 from streams.failure.errors import InputError, PaystreamError
 from streams.stores.article import Article
 from streams.stores.stock import count_opening_stock, read_articles
@@ -65,12 +65,11 @@ async def show(skus: tuple[str, ...], owed: bool) -> None:
         raise PaystreamError(f"nothing is known of {', '.join(unknown)}: no stock was loaded, and no order had it")
     if owed:
         articles = [article for article in articles if article.back_ordered]
-    console = Console()
-    console.print(_table(articles))
+    print_table(_table(articles))
     if skus:
         for article in articles:
             for line in article.open:
-                console.print(f"{article.sku}: {line.quantity:,} owed to order {line.order_id}", highlight=False)
+                click.echo(f"{article.sku}: {line.quantity:,} owed to order {line.order_id}")
 
 
 def read_opening_stock(file: Path) -> dict[str, int]:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from streams.commands.command import asynchronous
+from streams.commands.tables import print_table
 from streams.failure.errors import PaystreamError
 from streams.settings import settings
 from streams.web.pages import ResumeAnswer, ResumeRequest
@@ -75,8 +76,8 @@ async def list_lanes(url: str | None) -> None:
             _text(lane.lag),
             f"{lane.quiet_seconds:.0f} s",
         )
+    print_table(table)
     console = Console()
-    console.print(table)
     for reason in sorted({lane.reason for lane in status.lanes if lane.reason}):
         console.print(reason, soft_wrap=True, highlight=False, markup=False)
 

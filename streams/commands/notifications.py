@@ -15,11 +15,11 @@ from typing import Final
 
 import click
 from babel.core import Locale, UnknownLocaleError
-from rich.console import Console
 from rich.table import Column, Table
 
 from streams.commands.command import asynchronous
 from streams.commands.database import open_database
+from streams.commands.tables import print_table
 from streams.failure.errors import InputError, PaystreamError, SetupError
 from streams.notify.webhook import SECRET_PREFIX
 from streams.settings import settings
@@ -100,7 +100,7 @@ async def show(name: str) -> None:
             each.request_id, each.order_id, each.channel, each.state.value, str(each.attempts),
             _time(each.claimed_at), "-" if each.sent_at is None else _time(each.sent_at),
         )  # fmt: skip
-    Console().print(table)
+    print_table(table)
 
 
 @notifications.command()

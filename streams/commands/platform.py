@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import OffsetAndMetadata
-from rich.console import Console
 from rich.table import Column, Table
 
 from streams.commands.command import asynchronous
+from streams.commands.tables import print_table
 from streams.delivery.clients import client_options, connect, silent_clients
 from streams.failure.errors import ExitStatus, PaystreamError, SetupError
 from streams.settings import Settings, settings
@@ -122,8 +122,7 @@ def _show(reports: list[Any], url: str) -> None:
         shown = ["-" if number is None else f"{number:,}" for number in (each.first, last, each.committed)]
         verdict = "[bold red]see below[/]" if each.problems else "[green]complete[/]"
         table.add_row(f"{PLATFORM_ORDERS}-{each.partition}", f"{each.files:,}", f"{each.rows:,}", *shown, verdict)
-    console = Console()
-    console.print(table)
+    print_table(table)
     for each in reports:
         for line in (*each.problems, *each.notes):
-            console.print(f"{PLATFORM_ORDERS}-{each.partition}: {line}", highlight=False, soft_wrap=True)
+            click.echo(f"{PLATFORM_ORDERS}-{each.partition}: {line}")

@@ -5,6 +5,7 @@ Migrations are made with Alembic; each is a file in ``streams/database/migration
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,10 @@ from streams.failure.errors import DatabaseUnreachable, DependencyUnavailable, S
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 # Any number that nothing else in the database locks: the letters of "pays".
 _ADVISORY_LOCK: Final = 0x70617973
+
+
+# It tells at each start which database it talks to.
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True, slots=True)

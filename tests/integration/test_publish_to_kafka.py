@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 from streams.commands.publish import publish
 from streams.delivery.clients import client_options, close_hard, make_producer
 from streams.failure.errors import BrokerDeadlineExceeded, ExitStatus, SetupError
+from streams.invoices.event import CANCELLED, COMPLETED
 from streams.invoices.files import read_files
 from streams.invoices.publishing import Publisher
 from streams.sandbox import Cluster
@@ -53,10 +54,16 @@ def topic(kafka: Cluster) -> str:
 
 
 @pytest.fixture
-def run(kafka: Cluster, topic: str) -> Callable[..., Result]:
+def cancelled_topic(kafka: Cluster) -> str:
+    return asyncio.run(make_topic(kafka))
+
+
+@pytest.fixture
+def run(kafka: Cluster, topic: str, cancelled_topic: str) -> Callable[..., Result]:
     def invoke(*arguments: str | Path) -> Result:
         env = {"PAYSTREAM_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers}
-        return CliRunner().invoke(publish, ["--topic", topic, *[str(part) for part in arguments]], env=env)
+        topics = ["--topic", topic, "--cancelled-topic", cancelled_topic]
+        return CliRunner().invoke(publish, [*topics, *[str(part) for part in arguments]], env=env)
 
     return invoke
 
@@ -84,25 +91,43 @@ async def stored(kafka: Cluster, topic: str) -> list[ConsumerRecord]:
 
 
 def test_the_example_arrives_whole_with_keys_and_headers_and_in_order(
-    kafka: Cluster, topic: str, run: Callable[..., Result]
+    kafka: Cluster, topic: str, cancelled_topic: str, run: Callable[..., Result]
 ) -> None:
     result = run(EXAMPLE)
     assert result.exit_code == ExitStatus.OK, result.stderr
-    assert result.stdout.startswith(f"published 137 events to {topic} in ")
-    assert result.stdout.endswith("per second); left out: 6 cancellations, 0 invalid\n")
+    assert result.stdout.startswith(f"published 137 payments to {topic} and 6 cancellations to {cancelled_topic} in ")
+    assert result.stdout.endswith("per second); left out: 0 invalid\n")
     assert result.stderr == ""
 
-    sent = {event.key: event for event in read_files([EXAMPLE]).events}
-    records = asyncio.run(stored(kafka, topic))
-    assert {record.key: (record.value, tuple(record.headers)) for record in records} == {
-        key: (event.value, event.headers) for key, event in sent.items()
-    }
-    assert len(records) == 137
-    assert len({record.partition for record in records}) == PARTITIONS
-    order = list(sent)
-    for partition in range(PARTITIONS):
-        places = [order.index(record.key) for record in records if record.partition == partition]
-        assert places == sorted(places)
+    reading = read_files([EXAMPLE])
+    payments, cancellations = (asyncio.run(stored(kafka, name)) for name in (topic, cancelled_topic))
+    assert (len(payments), len(cancellations)) == (137, 6)
+    for records, sent in ((payments, reading.payments), (cancellations, reading.cancellations)):
+        assert {record.key: (record.value, tuple(record.headers)) for record in records} == {
+            event.key: (event.value, event.headers) for event in sent
+        }
+        order = [event.key for event in sent]
+        for partition in range(PARTITIONS):
+            places = [order.index(record.key) for record in records if record.partition == partition]
+            assert places == sorted(places)
+    assert len({record.partition for record in payments}) == PARTITIONS
+
+
+def test_cancellations_are_sent_where_they_stand_in_the_file_not_after_it(
+    kafka: Cluster, topic: str, cancelled_topic: str, run: Callable[..., Result]
+) -> None:
+    # Both kinds are among the first twenty. So slow that no two of them are sent in the same millisecond.
+    assert run(EXAMPLE, "--limit", "20", "--rate", "100").exit_code == ExitStatus.OK
+    records = [record for name in (topic, cancelled_topic) for record in asyncio.run(stored(kafka, name))]
+    assert {record.topic for record in records} == {topic, cancelled_topic}
+    sent = [event.key for event in read_files([EXAMPLE]).events[:20]]
+    assert [record.key for record in sorted(records, key=lambda record: record.timestamp)] == sent
+
+
+def test_without_cancellations_there_need_be_no_topic_for_them(run: Callable[..., Result]) -> None:
+    result = run(EXAMPLE, "--payments-only", "--cancelled-topic", "no-such-topic")
+    assert result.exit_code == ExitStatus.OK, result.stderr
+    assert result.stdout.endswith("left out: 6 cancellations, 0 invalid\n")
 
 
 def test_a_repeat_has_the_same_ids(kafka: Cluster, topic: str, run: Callable[..., Result]) -> None:
@@ -113,13 +138,15 @@ def test_a_repeat_has_the_same_ids(kafka: Cluster, topic: str, run: Callable[...
 
 
 def test_lines_of_json_arrive_byte_for_byte_from_an_archive(
-    kafka: Cluster, topic: str, run: Callable[..., Result], tmp_path: Path
+    kafka: Cluster, topic: str, cancelled_topic: str, run: Callable[..., Result], tmp_path: Path
 ) -> None:
     line = b'{ "orderId":"1",  "amount": 1.10, "name": "\xe2\x82\xac" }'
+    back = b'{ "cancellationId":"can-1",  "orderId":"C1" }'
     archive = tmp_path / "events.jsonl.xz"
-    archive.write_bytes(lzma.compress(line + b"\n"))
+    archive.write_bytes(lzma.compress(line + b"\n" + back + b"\n"))
     assert run(archive).exit_code == ExitStatus.OK
     assert [record.value for record in asyncio.run(stored(kafka, topic))] == [line]
+    assert [record.value for record in asyncio.run(stored(kafka, cancelled_topic))] == [back]
 
 
 def test_bad_input_publishes_nothing_of_any_file(
@@ -133,13 +160,17 @@ def test_bad_input_publishes_nothing_of_any_file(
     assert [record.key for record in asyncio.run(stored(kafka, topic))] == [b"1"]
 
 
-def test_a_missing_topic_is_named_with_the_way_out_and_not_created(kafka: Cluster, run: Callable[..., Result]) -> None:
+@pytest.mark.parametrize("option", ["--topic", "--cancelled-topic"])
+def test_a_missing_topic_is_named_with_the_way_out_and_not_created_and_nothing_is_published(
+    kafka: Cluster, topic: str, run: Callable[..., Result], option: str
+) -> None:
     for _ in range(2):  # asking must not create it either
-        result = run(EXAMPLE, "--topic", "no-such-topic")
+        result = run(EXAMPLE, option, "no-such-topic")
         assert result.exit_code == ExitStatus.CONFIGURATION
         assert "there is no topic no-such-topic" in result.stderr
         assert "paystream topics apply" in result.stderr
         assert result.stderr.count("\n") == 1
+    assert asyncio.run(stored(kafka, topic)) == []
 
 
 def test_a_rate_is_kept(run: Callable[..., Result]) -> None:
@@ -154,7 +185,7 @@ async def test_an_event_that_the_topic_is_too_small_for_is_refused_with_a_count(
     producer = make_producer(KafkaSettings(bootstrap_servers=kafka.bootstrap_servers))
     await producer.start()
     try:
-        publisher = Publisher(producer, topic, deadline=20)
+        publisher = Publisher(producer, {COMPLETED: topic}, deadline=20)
         with pytest.raises(SetupError, match=r"refused an event for publish-.*: \w+; 0 events are confirmed"):
             await publisher.publish(read_files([EXAMPLE]).events[:1])
     finally:
@@ -169,7 +200,7 @@ async def test_a_broker_that_falls_silent_ends_the_publishing_with_a_count(rate:
         await producer.start()
         try:
             events = read_files([EXAMPLE]).events
-            publisher = Publisher(producer, topic, deadline=1.0, rate=rate)
+            publisher = Publisher(producer, {COMPLETED: topic, CANCELLED: topic}, deadline=1.0, rate=rate)
             await publisher.publish(events[:3])
             cluster.brokers[0].freeze()
             started = time.monotonic()
@@ -182,14 +213,15 @@ async def test_a_broker_that_falls_silent_ends_the_publishing_with_a_count(rate:
             cluster.brokers[0].thaw()
 
 
-def test_ctrl_c_stops_at_once_and_says_how_far_it_came(kafka: Cluster, topic: str) -> None:
+def test_ctrl_c_stops_at_once_and_says_how_far_it_came(kafka: Cluster, topic: str, cancelled_topic: str) -> None:
     command = "from streams.commands.publish import publish; publish()"
     process = subprocess.Popen(
-        [sys.executable, "-c", command, "--topic", topic, "--rate", "2", str(EXAMPLE)],
+        [sys.executable, "-c", command, "--topic", topic, "--cancelled-topic", cancelled_topic, "--rate", "2",
+         str(EXAMPLE)],
         env={**os.environ, "PAYSTREAM_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers},
         stderr=subprocess.PIPE,
         text=True,
-    )
+    )  # fmt: skip
     try:
         deadline = time.monotonic() + 20
         while not asyncio.run(stored(kafka, topic)):
@@ -200,4 +232,4 @@ def test_ctrl_c_stops_at_once_and_says_how_far_it_came(kafka: Cluster, topic: st
         process.kill()
         process.wait()
     assert process.returncode == 130
-    assert re.fullmatch(r"stopped: [0-9]+ of 137 events are confirmed\n", said)
+    assert re.fullmatch(r"stopped: [0-9]+ of 143 events are confirmed\n", said)
