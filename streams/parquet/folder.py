@@ -43,7 +43,7 @@ class Folder:
             OSError: it could not be written.
         """
         target = self._path(file.path)
-        self._make_folder(self._path(ASIDE))
+        changed = self._make_folder(self._path(ASIDE))
         content = io.BytesIO()
         pq.write_table(table, content, compression=_COMPRESSION)
         with self._files.open(target, "wb") as out:
@@ -51,7 +51,7 @@ class Folder:
             if self._local:
                 out.flush()
                 os.fsync(out.fileno())
-        self._sync({self._path(ASIDE)})
+        self._sync(changed)
 
     def publish(self, files: Iterable[WaitingFile], next_offset: int) -> None:
         """Move files to where readers look. What is there already stays: it was moved by a former attempt.
@@ -59,19 +59,20 @@ class Folder:
         Raises:
             OSError: one could not be moved.
         """
-        folders = set()
+        changed = set()
         for file in files:
             target = self._path(FileRange(file.topic, file.partition, file.first, next_offset).path(file.day))
             folder = target.rpartition("/")[0]
-            folders.add(folder)
+            changed.add(folder)
             if not self._exists(self._path(file.path)) and self._exists(target):
                 continue
-            self._make_folder(folder)
+            changed |= self._make_folder(folder)
             if self._local:
                 os.replace(self._path(file.path), target)
             else:
                 self._files.mv(self._path(file.path), target)
-        self._sync(folders)
+        # Not before the moves: a reader might find a folder without its file for as long as that takes.
+        self._sync(changed)
 
     def discard(self, files: Iterable[WaitingFile]) -> None:
         """Delete files that were written aside and never committed; one that is not there any more is no matter.
@@ -111,17 +112,14 @@ class Folder:
                 raise OSError("it is no Parquet file of ours, or is damaged") from error
         return offsets, noted_days(table.schema.metadata)
 
-    def _make_folder(self, folder: str) -> None:
-        if not self._local:
-            self._files.makedirs(folder, exist_ok=True)
-            return
-        made, above = [], folder
-        while not os.path.isdir(above):
+    def _make_folder(self, folder: str) -> set[str]:
+        """Make a folder, and those above it; return it and those in which there is a new name."""
+        changed, above = {folder}, folder
+        while self._local and not os.path.isdir(above):
             above = os.path.dirname(above)
-            made.append(above)
-        os.makedirs(folder, exist_ok=True)
-        for each in made:
-            _sync_folder(each)
+            changed.add(above)
+        self._files.makedirs(folder, exist_ok=True)
+        return changed
 
     def _sync(self, folders: set[str]) -> None:
         if self._local:

@@ -111,3 +111,21 @@ def test_adding_tallies_adds_every_count(one: Tally, other: Tally) -> None:
 def test_a_tally_counts_each_record_once() -> None:
     tally = Tally(5, Counter(decode=1, handle=2), Counter(guest=3))
     assert (tally.dead_lettered, tally.consumed) == (3, 11)
+
+
+def test_effects_are_taken_back_with_the_outputs_of_their_record(outbox: Outbox) -> None:
+    outbox.effect("one")
+    savepoint = outbox.open(ORDER)
+    outbox.effect("two")
+    outbox.emit("mails", b"two")
+    outbox.rollback(savepoint)
+    outbox.effect("three")
+    assert outbox.effects == ["one", "three"]
+    assert outbox.outputs == []
+    assert outbox.drain() == ([], ["one", "three"])
+    assert outbox.effects == []
+
+
+def test_an_effect_outside_of_a_handler_is_a_defect() -> None:
+    with pytest.raises(RuntimeError, match="outside of a handler"):
+        Outbox(ENVELOPE_BYTES + 100).effect("too early")

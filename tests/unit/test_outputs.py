@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from models.analytics import SaleFact
+from models.cancellation import PaymentCancelled
 from models.inventory import StockMovement
 from models.money import rounded
 from models.notification import NotificationRequest
@@ -35,6 +36,21 @@ def payment(amount: str, *lines: dict[str, Any], **changes: Any) -> PaymentCompl
         "lines": lines,
     }
     return PaymentCompleted.model_validate_json(json.dumps(event | changes))
+
+
+def cancellation(amount: str, *lines: dict[str, Any], **changes: Any) -> PaymentCancelled:
+    event = {
+        "cancellationId": "can-C536379",
+        "orderId": "C536379",
+        "paymentId": None,
+        "customerId": "14527",
+        "currency": "GBP",
+        "amount": amount,
+        "cancelledAt": "2010-12-01T09:41:00Z",
+        "country": "United Kingdom",
+        "lines": lines,
+    }
+    return PaymentCancelled.model_validate_json(json.dumps(event | changes))
 
 
 def test_the_platform_record_is_the_whole_order_with_its_sums() -> None:
@@ -105,6 +121,87 @@ def test_the_sale_fact_adds_up_each_article_and_names_no_customer() -> None:
     }
 
 
+# -- of a cancellation ---------------------------------------------------------------------------
+
+
+def test_a_cancellation_is_on_the_platform_as_such_with_figures_above_zero() -> None:
+    assert json.loads(PlatformOrder.of(cancellation("15.31", HEART, SHEET)).to_json()) == {
+        "kind": "cancellation",
+        "recordId": "can-C536379:platform",
+        "paymentId": None,
+        "orderId": "C536379",
+        "customerId": "14527",
+        "method": None,
+        "currency": "GBP",
+        "amount": "15.31",
+        "occurredAt": "2010-12-01T09:41:00Z",
+        "country": "United Kingdom",
+        "itemCount": 2,
+        "units": 11,
+        "lines": [
+            {**HEART, "total": "15.30"},
+            {**SHEET, "total": "0.005"},
+        ],
+    }
+
+
+def test_the_platform_is_told_the_payment_that_is_cancelled_if_the_shop_knows_it() -> None:
+    known = cancellation("15.30", HEART, paymentId="pay-1")
+    assert json.loads(PlatformOrder.of(known).to_json())["paymentId"] == "pay-1"
+
+
+def test_the_customer_is_told_of_a_cancellation_by_a_template_of_its_own() -> None:
+    assert json.loads(NotificationRequest.of(cancellation("15.3", HEART)).to_json()) == {
+        "requestId": "can-C536379:notification",
+        "orderId": "C536379",
+        "customerId": "14527",
+        "template": "payment-cancelled",
+        "currency": "GBP",
+        "amount": "15.30",
+        "occurredAt": "2010-12-01T09:41:00Z",
+        "country": "United Kingdom",
+    }
+
+
+def test_what_is_cancelled_comes_back_to_stock() -> None:
+    movement = StockMovement.of(cancellation("20.41", HEART, SHEET, {**HEART, "quantity": 2}))
+    assert json.loads(movement.to_json()) == {
+        "movementId": "can-C536379:inventory",
+        "orderId": "C536379",
+        "occurredAt": "2010-12-01T09:41:00Z",
+        "lines": [{"sku": "85123A", "quantity": -8}, {"sku": "PAPER", "quantity": -5}],
+    }
+
+
+def test_a_cancellation_is_a_refund_with_figures_above_zero() -> None:
+    fact = SaleFact.of(cancellation("17.81", HEART, SHEET, {**HEART, "quantity": 1, "unitPrice": "2.5"}))
+    assert json.loads(fact.to_json()) == {
+        "kind": "refund",
+        "factId": "can-C536379:analytics",
+        "orderId": "C536379",
+        "occurredAt": "2010-12-01T09:41:00Z",
+        "country": "United Kingdom",
+        "currency": "GBP",
+        "revenue": "17.81",
+        "units": 12,
+        "lines": [
+            {"sku": "85123A", "quantity": 7, "revenue": "17.80"},
+            {"sku": "PAPER", "quantity": 5, "revenue": "0.005"},
+        ],
+    }
+
+
+def test_a_payment_that_is_cancelled_whole_leaves_no_piece_and_no_penny() -> None:
+    paid, back = payment("15.31", HEART, SHEET), cancellation("15.31", HEART, SHEET)
+    left = zip(StockMovement.of(paid).lines, StockMovement.of(back).lines, strict=True)
+    assert [(out.sku, out.quantity + into.quantity) for out, into in left] == [("85123A", 0), ("PAPER", 0)]
+    assert SaleFact.of(paid).lines == SaleFact.of(back).lines
+    assert SaleFact.of(paid).revenue == SaleFact.of(back).revenue
+
+
+# -- of both -------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_the_same_payment_always_gives_the_same_bytes(output: Any) -> None:
     one = payment("15.30", HEART)
@@ -114,8 +211,13 @@ def test_the_same_payment_always_gives_the_same_bytes(output: Any) -> None:
 
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_every_output_keeps_its_own_contract(output: Any) -> None:
-    made = output.of(payment("15.31", HEART, SHEET))
-    assert TypeAdapter(output).validate_json(made.to_json()) == made
+    longest = "x" * 128
+    for event in (
+        payment("15.31", HEART, SHEET, paymentId=longest, customerId=None),
+        cancellation("15.31", HEART, SHEET, cancellationId=longest, customerId=None),
+    ):
+        made = output.of(event)
+        assert TypeAdapter(output).validate_json(made.to_json()) == made
 
 
 lines = st.lists(

@@ -1,0 +1,73 @@
+"""A worker and its database: what it refuses to start on, and what it does while the database is away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.databases import make_url_of, opened, settings_for, upgraded
+from support.kafka import produce
+from support.payments import Raw
+from support.requests import REQUEST
+from support.waiting import eventually
+from support.worker import Crew
+
+from models.inventory import StockLine, StockMovement
+from streams.database.engine import Database
+from streams.stores.stock import movements_applied, read_articles
+from streams.topics import INVENTORY_MOVEMENTS
+
+AGENTS = ("agents.inventory",)
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "said"),
+    [
+        ("sqlite:///{folder}/empty.db", 78, "run 'paystream database upgrade'"),
+        ("postgresql://shop:secret@127.0.0.1:1/shop", 69, "PAYSTREAM_DATABASE__URL"),
+        ("mysql://shop:secret@127.0.0.1/shop", 78, "PAYSTREAM_DATABASE__URL"),
+    ],
+    ids=["no tables", "nothing answers", "another database"],
+)
+async def test_a_worker_that_cannot_use_its_database_says_what_to_do_and_ends(
+    crew: Crew, tmp_path: Path, url: str, status: int, said: str
+) -> None:
+    worker = crew.hire("worker", agents=AGENTS, DATABASE__URL=url.format(folder=tmp_path)).start()
+    assert await worker.ended() == status
+    assert said in worker.said()
+    assert "secret" not in worker.said()
+
+
+async def test_an_agent_without_effects_needs_no_database(crew: Crew) -> None:
+    worker = await crew.hire("worker", DATABASE__URL="postgresql://shop@127.0.0.1:1/shop").start().ready()
+    assert await worker.terminate() == 0
+
+
+async def test_a_worker_whose_database_is_gone_for_a_while_is_not_ready_and_then_goes_on(
+    crew: Crew, tmp_path: Path
+) -> None:
+    url = await upgraded(make_url_of("sqlite", tmp_path, None))
+    worker = crew.hire(
+        "worker", agents=AGENTS, DATABASE__URL=url, DATABASE__TIMEOUT="0.3", FAILURE__PAUSE_INTERVAL="0.3"
+    )
+    await worker.start().ready()
+    holder = Database(settings_for(url))
+    movements = [
+        StockMovement(f"pay-{number}:inventory", f"{number}", REQUEST.occurred_at, (StockLine("HEART", 2),))
+        for number in range(100)
+    ]
+    async with holder.transaction():  # SQLite has one writer, and this is it
+        await produce(crew.servers, INVENTORY_MOVEMENTS, [Raw(0, b"k", movement.to_json()) for movement in movements])
+        await eventually(lambda: worker.fetch("/health/ready/")[0] == 503, "the worker to be unready")
+        assert b"database" in worker.fetch("/health/ready/")[1]
+        assert worker.fetch("/health/live/")[0] == 200
+    await holder.close()
+    async with opened(url) as database:
+
+        async def done() -> bool:
+            return await movements_applied(database) == 100
+
+        await eventually(done, "the worker to go on")
+        (article,) = await read_articles(database)
+    assert (article.moved, article.back_ordered) == (200, 200)
+    assert await worker.terminate() == 0
