@@ -36,21 +36,36 @@ def _over_http(settings: PlatformSettings) -> tuple[Handler, None]:
     return OverHttp(api), None
 
 
-def _into_files(settings: PlatformSettings) -> tuple[Handler, Finishing]:
+def _into_files(settings: PlatformSettings) -> tuple[Handler, Finishing | None]:
     try:
         from streams.parquet.folder import Folder
         from streams.parquet.in_files import InFiles
         from streams.parquet.rows import PlatformRow
+
+        finishing = InFiles(Folder(settings.folder), settings)
     except ImportError as error:
-        raise SetupError(
-            f"agents.platform needs {error.name}: install paystream[parquet], or set PAYSTREAM_PLATFORM__SINK=http, or "
-            "leave agents.platform out of PAYSTREAM_AGENTS"
-        ) from None
+        return _unable(
+            SetupError(
+                f"agents.platform needs {error.name}: install paystream[parquet], or set "
+                "PAYSTREAM_PLATFORM__SINK=http, or leave agents.platform out of PAYSTREAM_AGENTS"
+            )
+        )
+    except SetupError as error:
+        return _unable(error)
 
     def into_files(record: Record, out: Outbox) -> None:
         out.effect(PlatformRow(record.parse_as(ADAPTER), record.topic, record.partition, record.offset))
 
-    return into_files, InFiles(Folder(settings.folder), settings)
+    return into_files, finishing
+
+
+def _unable(error: SetupError) -> tuple[Handler, None]:
+    app.unable(error)
+
+    def never(record: Record, out: Outbox) -> None:
+        raise error
+
+    return never, None
 
 
 _arrange = _into_files if app.settings.platform.sink is Sink.FILES else _over_http

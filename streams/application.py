@@ -71,6 +71,7 @@ class Application(faust.App):
         self.sources: list[Source] = []
         self.breakers = Breakers()
         self._database: Database | None = None
+        self._unable: list[SetupError] = []
         self._closing: list[Callable[[], Awaitable[None]]] = []
         super().__init__(settings.app_id, **{**faust_options(settings), **options})
 
@@ -102,6 +103,10 @@ class Application(faust.App):
             self._database = Database(self.settings.database)
         return self._database
 
+    def unable(self, error: SetupError) -> None:
+        """Have a worker end with this error as it starts; commands that run no agents need not care."""
+        self._unable.append(error)
+
     def closing(self, close: Callable[[], Awaitable[None]]) -> None:
         """Have `close` called when the worker has stopped, after the last handler."""
         self._closing.append(close)
@@ -122,8 +127,11 @@ class Application(faust.App):
         """Make the source of every agent that reads batches.
 
         Raises:
-            SetupError: two agents share what they read, and so would take each other's batches.
+            SetupError: two agents share what they read, and so would take each other's batches; or an agent
+                cannot work here, and has said so.
         """
+        for error in self._unable:
+            raise error
         self.sources = []
         seen: dict[int, str] = {}
         for agent in self.agents.values():

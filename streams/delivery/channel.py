@@ -101,6 +101,10 @@ class BatchTopic(faust.Topic):
         own = {"handoff": self.handoff, "dead_letters": self.dead_letters, "finish": self.finish}
         return {**super()._clone_args(), **own}
 
+    def get_topic_name(self) -> str:
+        """Name what is read, for Faust's list of agents; Faust itself has no name for several topics."""
+        return ", ".join(self.topics)
+
     def __aiter__(self) -> ChannelT[Any]:
         """Iterate without telling Faust's conductor, which would subscribe its own consumer."""
         return self if self.is_iterator else self.clone(is_iterator=True)

@@ -1,15 +1,9 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from support.orders import ORDER
 
 from agents.platform import platform
-from streams.failure.errors import ExitStatus
 from streams.testing import batch, record
 
 
@@ -36,19 +30,3 @@ async def test_a_number_that_no_column_holds_is_a_dead_letter_and_not_the_end_of
         await agent.put(taken)
     assert len(taken.effects) == 1
     assert dict(taken.tally.dead_letters) == {"validate": 1}
-
-
-def test_without_pyarrow_the_error_names_the_extra_that_is_to_be_installed() -> None:
-    root = Path(__file__).resolve().parents[2]
-    hidden = "import sys; sys.modules['pyarrow'] = None\n"
-    program = hidden + (
-        "from streams.failure.errors import SetupError\n"
-        "try:\n    import agents.platform\n"
-        "except SetupError as error:\n    print(error); raise SystemExit(int(error.exit_status))\n"
-    )
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PAYSTREAM_")}
-    ran = subprocess.run(
-        [sys.executable, "-c", program], cwd=root, env=inherited, capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == ExitStatus.CONFIGURATION, ran.stderr
-    assert "paystream[parquet]" in ran.stdout

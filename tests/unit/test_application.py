@@ -129,3 +129,23 @@ def test_without_tables_no_directory_is_made(app: Application, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     app._create_directories()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_an_agent_needs_and_is_not_installed_stops_a_worker_and_no_other_command(tmp_path: Path) -> None:
+    (tmp_path / "pyarrow").mkdir()
+    (tmp_path / "pyarrow" / "__init__.py").write_text("raise ModuleNotFoundError('no pyarrow', name='pyarrow')")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    settings = {"PAYSTREAM_AGENTS": "agents.platform", "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "faust", "-A", "streams.app", *arguments], env={**inherited, **settings},
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    listed = run("agents")
+    assert (listed.returncode, "platform.orders" in listed.stdout) == (0, True)
+    worker = run("worker", "--web-port", str(free_ports(1)[0]))
+    assert worker.returncode == 78
+    assert "agents.platform needs pyarrow: install paystream[parquet]" in worker.stderr
+    assert "Traceback" not in worker.stderr

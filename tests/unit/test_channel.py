@@ -281,3 +281,7 @@ async def test_nothing_is_reported_any_more_while_the_worker_stops(channel: Batc
         await task
     await asyncio.sleep(0)  # the task's done-callbacks run one turn after it
     assert reports == []
+
+
+def test_several_topics_are_named_for_the_list_of_agents() -> None:
+    assert batches(APP, "orders", "returns").get_topic_name() == "orders, returns"
