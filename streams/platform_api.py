@@ -15,6 +15,8 @@ DEPENDENCY: Final = "platform api"
 """The name under which breakers and pages show it."""
 
 _CONFLICT: Final = 409
+# It is our token that is refused, and no record's fault.
+_UNAUTHORIZED: Final = (401, 403)
 
 
 class PlatformApi:
@@ -42,7 +44,7 @@ class PlatformApi:
             body: JSON.
 
         Raises:
-            DependencyUnavailable: the API does not answer, or is in trouble.
+            DependencyUnavailable: the API does not answer, is in trouble, or refuses our token.
             TransientError: it asks for another attempt.
             PermanentError: it refuses the record.
         """
@@ -55,6 +57,8 @@ class PlatformApi:
                 status = answer.status
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             raise DependencyUnavailable(DEPENDENCY, type(error).__name__) from error
+        if status in _UNAUTHORIZED:
+            raise DependencyUnavailable(DEPENDENCY, f"it refuses PAYSTREAM_PLATFORM__API_TOKEN: {status}")
         if status != _CONFLICT:
             judge_answer(status, DEPENDENCY)
 

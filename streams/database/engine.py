@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, event
@@ -45,6 +47,7 @@ class Database:
         """``sqlite`` or ``postgresql``."""
         self.name = url.set(query={}).render_as_string(hide_password=True).replace(f"+{url.get_driver_name()}", "")
         """Its URL without the password, for messages."""
+        self._folder = Path(url.database or "").absolute().parent if self.dialect == "sqlite" else None
         self._writing: asyncio.Lock | None = None
         self.engine = _sqlite(url, settings) if self.dialect == "sqlite" else _postgresql(url, settings)
 
@@ -81,6 +84,9 @@ class Database:
 
     @contextmanager
     def _seeing_trouble(self) -> Iterator[None]:
+        # Asked beforehand, as SQLite's client answers a failed opening from a thread that may outlive the loop.
+        if self._folder is not None and not os.access(self._folder, os.W_OK):
+            raise DependencyUnavailable(DEPENDENCY, f"{self.name}: no folder {self._folder} that could be written to")
         try:
             yield
         except Exception as error:

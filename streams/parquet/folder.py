@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -32,8 +33,8 @@ class Folder:
         try:
             self._files, self._root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
-            raise SetupError(f"PAYSTREAM_PLATFORM__FOLDER={url}: {error}") from None
-        self.url = url
+            raise SetupError(f"PAYSTREAM_PLATFORM__FOLDER={without_password(url)}: {error}") from None
+        self.url = without_password(url)
         self._local = "file" in (self._files.protocol if isinstance(self._files.protocol, tuple) else ())
 
     def write_aside(self, file: WaitingFile, table: pa.Table) -> None:
@@ -141,6 +142,11 @@ class Folder:
 
     def _path(self, name: str) -> str:
         return f"{str(self._root).rstrip('/')}/{name}"
+
+
+def without_password(url: str) -> str:
+    """Return a URL as it may be shown: ``ftp://user:secret@host/`` becomes ``ftp://***@host/``."""
+    return re.sub(r"(?<=//)[^/@]*@", "***@", url)
 
 
 def _sync_folder(folder: str) -> None:

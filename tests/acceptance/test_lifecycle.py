@@ -199,7 +199,7 @@ def test_faust_lists_the_agents_with_their_topics_and_purposes(crew: Crew) -> No
         ("dead_letters", DEAD_LETTERS, "Report each dead letter"),
     ):
         (row,) = [line for line in listed.stdout.splitlines() if f"@agents.{name}.{name}" in line]
-        assert f"| {topic} " in row
+        assert f"| {topic}" in row
         assert purpose in row
 
 

@@ -68,7 +68,7 @@ class Shop:
 
     def rows(self) -> list[str]:
         """The platform's records, as any reader of Parquet sees them."""
-        if not list(self.folder.glob("dt=*")):
+        if not list(self.folder.glob("dt=*/*")):
             return []
         table = ds.dataset(str(self.folder), format="parquet", partitioning="hive").to_table(columns=["order_id"])
         return [str(each) for each in table["order_id"].to_pylist()]

@@ -44,7 +44,14 @@ async def test_every_record_is_posted_once_in_order_under_its_own_key_and_what_i
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(408, TransientError), (500, DependencyUnavailable), (0, DependencyUnavailable), (400, PermanentError)],
+    [
+        (408, TransientError),
+        (500, DependencyUnavailable),
+        (0, DependencyUnavailable),
+        (401, DependencyUnavailable),
+        (403, DependencyUnavailable),
+        (400, PermanentError),
+    ],
 )
 async def test_the_answer_of_the_api_decides(status: int, error: type[Exception]) -> None:
     async with receiver(status) as platform:

@@ -12,7 +12,7 @@ import pytest
 from aiokafka import TopicPartition
 from click.testing import CliRunner, Result
 from support.agent import lane_alone, running, unique
-from support.kafka import create_topic, produce, read_topic
+from support.kafka import create_topic, produce, read_topic, recreate_declared_topics
 from support.orders import order
 from support.payments import Raw
 from support.waiting import eventually
@@ -29,8 +29,7 @@ from streams.parquet.ranges import ASIDE, FileRange, WaitingFile
 from streams.parquet.rows import PlatformRow, as_batch, by_day
 from streams.platform_settings import PlatformSettings
 from streams.sandbox import Cluster
-from streams.settings import settings
-from streams.topic_admin import apply_topics
+from streams.settings import Settings, settings
 from streams.topics import PLATFORM_ORDERS
 
 AT_ONCE = {"roll_age": 0.001}
@@ -230,8 +229,10 @@ def test_a_folder_may_be_anywhere_that_fsspec_reaches(scheme: str, tmp_path: Pat
 
 
 def test_a_place_that_nothing_here_knows_is_refused_with_the_setting() -> None:
-    with pytest.raises(SetupError, match="PAYSTREAM_PLATFORM__FOLDER"):
-        Folder("nowhere://lake")
+    with pytest.raises(SetupError, match="PAYSTREAM_PLATFORM__FOLDER") as raised:
+        Folder("nowhere://user:secret@lake/orders")
+    assert "secret" not in str(raised.value)
+    assert Folder("memory://user:secret@lake/orders").url == "memory://***@lake/orders"
 
 
 # -- the command -------------------------------------------------------------------------------------
@@ -256,11 +257,8 @@ def check(kafka: Cluster, app_id: str, folder: Path) -> Result:
 async def test_check_finds_nothing_wrong_and_then_what_somebody_has_done_to_the_files(
     kafka: Cluster, tmp_path: Path
 ) -> None:
-    from streams.settings import KafkaSettings, Settings
-    from streams.topics import declared_topics
-
     app_id = unique("shop")
-    await apply_topics(KafkaSettings(bootstrap_servers=kafka.bootstrap_servers), declared_topics(Settings()))
+    await recreate_declared_topics(kafka.bootstrap_servers, Settings())
     for part in range(3):
         raws = [Raw(0, b"k", order(10 * part + number)) for number in range(10)]
         await produce(kafka.bootstrap_servers, PLATFORM_ORDERS, raws)
