@@ -93,6 +93,7 @@ class Effects:
         sales: by country.
         letters: how many have come, no repeat among them.
         korean: how many of those are in Korean.
+        subject: of one of them.
         rows: orders in the platform's files, as often as they are there.
         files: how many files there are.
     """
@@ -102,6 +103,7 @@ class Effects:
     sales: Sequence[Sales]
     letters: int
     korean: int
+    subject: str
     rows: Counter[str]
     files: int
 
@@ -164,6 +166,7 @@ class World:
             sales=sales,
             letters=len(letters),
             korean=sum(any("가" <= letter <= "힣" for letter in subject) for subject in letters.values()),
+            subject=next(iter(letters.values()), ""),
             rows=rows,
             files=files,
         )

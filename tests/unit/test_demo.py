@@ -109,7 +109,7 @@ SALES = [
 EXPECTED = Expected(
     Counter("ab"), Counter({"HEART": 6}), {(each.country or "", "GBP"): each.revenue for each in SALES}, {"one", "two"}
 )
-EFFECTS = Effects(Counter({"HEART": 6}), 2, SALES, 2, 1, Counter("ab"), 3)
+EFFECTS = Effects(Counter({"HEART": 6}), 2, SALES, 2, 1, "주문 1 결제", Counter("ab"), 3)
 
 
 def result(numbers: Account, letters: list[DeadLetterView], effects: Effects = EFFECTS) -> Result:
@@ -122,10 +122,10 @@ def test_the_final_screen_has_the_equation_a_row_for_each_topic_and_an_example_f
     assert "3 consumed = 2 platform records + 1 dead letters, of 3 published" in screen
     assert "The numbers add up" in screen
     assert "0.25 s" in screen
-    assert "6 events/s" in screen
     assert "2 rows in 3 Parquet files" in screen
     assert "6 pieces moved, 2 of them owed" in screen
     assert "2 letters sent, 1 of them in Korean" in screen
+    assert "A letter from the mailbox: “주문 1 결제”" in screen
     countries = [line.split()[0] for line in lines if " GBP " in line]
     assert countries == ["Korea", "Eire", "Norway"], "the highest first"
     for topic in (PAYMENT_COMPLETED, *OUTPUTS):
