@@ -98,7 +98,7 @@ def _equation(account: Account) -> Iterator[str | tuple[str, str]]:
 def _timing(result: Result) -> str:
     return (
         f"First result {result.first_seconds:.2f} s after the first order was sent, last one after "
-        f"{result.all_seconds:.2f} s. How fast it can be: 'make bench'."
+        f"{result.all_seconds:.2f} s. For speed: 'make bench'."
     )
 
 
