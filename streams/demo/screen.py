@@ -79,10 +79,10 @@ def render(result: Result) -> RenderableType:
     body = Text.assemble(*_equation(account), told, "\n", _timing(result), *wrong)
     if problems:
         title = "[bold red]✗ The numbers do not add up[/]"
-        parts += ["", Panel(body, title=title, border_style="red")]
+        parts.append(Panel(body, title=title, border_style="red"))
     else:
         title = "[bold green]✓ The numbers add up: no order lost, none doubled[/]"
-        parts += ["", Panel(body, title=title, border_style="green")]
+        parts.append(Panel(body, title=title, border_style="green"))
     return Group(*parts)
 
 

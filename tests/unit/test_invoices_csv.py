@@ -106,7 +106,8 @@ def test_an_invoice_whose_number_begins_with_c_is_a_cancellation_with_its_signs_
 
 def test_a_cancellation_of_pieces_above_zero_is_published_as_it_is_for_the_pipeline_to_judge(path: Path) -> None:
     (event,) = read(path, HEADER + "C" + FIRST).cancellations
-    assert json.loads(event.value)["lines"][0]["quantity"] == -6
+    body = json.loads(event.value)
+    assert (body["amount"], body["lines"][0]["quantity"]) == ("-15.30", -6)
     with pytest.raises(ValueError, match="quantity"):
         PaymentCancelled.model_validate_json(event.value)
 
