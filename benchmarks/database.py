@@ -92,7 +92,7 @@ async def effects(bench: Bench, payments: int) -> Table:
                         await _upgraded(url)
                     figure = await bench.agent(
                         agent, topic, payments, PAYSTREAM_DATABASE__URL=url,
-                        PAYSTREAM_PLATFORM__FOLDER=folder / "platform", PAYSTREAM_PLATFORM__ROLL_ROWS=10_000,
+                        PAYSTREAM_PLATFORM__FOLDER=folder / "platform", PAYSTREAM_PLATFORM__ROLL_ROWS=2_000,
                         PAYSTREAM_PLATFORM__ROLL_AGE=1,
                     )  # fmt: skip
                     table.add_row(agent, place, f"{figure.per_second:,.0f}", f"{figure.microseconds:,.1f}")

@@ -46,7 +46,7 @@ class Notifier:
             Skip: there is nobody to tell, they do not wish to be told, or have been told.
             PermanentError: the receiver will never take it.
             TransientError: it may take it later.
-            DependencyUnavailable: the database, the mail server or the webhook's host is down.
+            DependencyUnavailable: the database or the mail server is down.
         """
         if request.customer_id is None:
             raise Skip("guest")

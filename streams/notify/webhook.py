@@ -17,7 +17,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from models.notification import ADAPTER, NotificationRequest
-from streams.failure.errors import DependencyUnavailable, PermanentError
+from streams.failure.errors import DependencyUnavailable, PermanentError, TransientError
 from streams.http_answers import judge_answer
 from streams.notification_settings import NotificationSettings
 
@@ -76,8 +76,8 @@ class WebhookSender:
 
         Raises:
             PermanentError: the URL may not be called, or its server refuses the message: 3xx and 4xx.
-            TransientError: the server asks for another attempt: 408, 425, 429.
-            DependencyUnavailable: it does not answer, or is in trouble: 5xx.
+            TransientError: the server asks for another attempt (408, 425, 429), is in trouble (5xx), or does not
+                answer. It is one customer's: all others must not wait for it, as they would for a dependency.
         """
         self._refuse_private(url)
         body = json.dumps(
@@ -102,8 +102,11 @@ class WebhookSender:
         except (aiohttp.InvalidURL, UnicodeError, ValueError):
             raise PermanentError("the customer's webhook has no valid URL") from None
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-            raise DependencyUnavailable(who, type(error).__name__) from None
-        judge_answer(status, who)
+            raise TransientError(f"{who} does not answer: {type(error).__name__}") from None
+        try:
+            judge_answer(status, who)
+        except DependencyUnavailable as error:
+            raise TransientError(str(error)) from None
 
     def _refuse_private(self, url: str) -> None:
         if self._settings.webhook_private:

@@ -166,7 +166,7 @@ async def test_a_webhook_is_signed_and_a_repeat_has_the_same_id(database: Databa
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (429, TransientError), (503, DependencyUnavailable), (0, DependencyUnavailable), (410, PermanentError),
+        (429, TransientError), (503, TransientError), (0, TransientError), (410, PermanentError),
         (302, PermanentError),
     ],
 )  # fmt: skip
