@@ -14,7 +14,8 @@ from typing import Any
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 
-@dataclass(slots=True)
+# Without slots: aiosmtpd looks at every attribute of its handler, and Python 3.10 has one too many with them.
+@dataclass
 class Mailbox:
     """Listens on 127.0.0.1 for as long as the ``async with`` block lasts.
 
