@@ -7,7 +7,7 @@ from typing import Final
 
 import aiohttp
 
-from streams.failure.errors import DependencyUnavailable
+from streams.failure.errors import DependencyUnavailable, TransientError
 from streams.http_answers import judge_answer
 from streams.platform_settings import PlatformSettings
 
@@ -29,6 +29,7 @@ class PlatformApi:
     def __init__(self, settings: PlatformSettings) -> None:
         assert settings.api_url is not None, "the settings see to it"
         self._url = settings.api_url
+        self._conflict_is_done = settings.api_conflict == "done"
         self._timeout = aiohttp.ClientTimeout(settings.api_timeout)
         self._headers = {"Content-Type": "application/json"}
         if settings.api_token is not None:
@@ -39,13 +40,12 @@ class PlatformApi:
         """Post one record.
 
         Arguments:
-            key: the record's id, sent as ``Idempotency-Key``: the same for a repeat. A server that answers 409
-                has it already.
+            key: the record's id, sent as ``Idempotency-Key``: the same for a repeat.
             body: JSON.
 
         Raises:
             DependencyUnavailable: the API does not answer, is in trouble, or refuses our token.
-            TransientError: it asks for another attempt.
+            TransientError: it asks for another attempt, or is still at work on the one before (409).
             PermanentError: it refuses the record.
         """
         if self._session is None:
@@ -61,6 +61,11 @@ class PlatformApi:
             raise DependencyUnavailable(DEPENDENCY, f"it refuses PAYSTREAM_PLATFORM__API_TOKEN: {status}")
         if status != _CONFLICT:
             judge_answer(status, DEPENDENCY)
+        elif not self._conflict_is_done:
+            raise TransientError(
+                f"{DEPENDENCY} answered 409: the same request is in work; an API that means by it that it has the "
+                "record needs PAYSTREAM_PLATFORM__API_CONFLICT=done"
+            )
 
     async def close(self) -> None:
         """Close the connections."""

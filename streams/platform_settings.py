@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
@@ -28,6 +29,12 @@ class PlatformSettings(BaseModel):
     api_url: str | None = Field(None, description="of the platform's API: where each record is posted, with sink=http")
     api_token: SecretStr | None = Field(None, description="sent as a bearer token; never shown or logged")
     api_timeout: float = Field(10.0, gt=0, description="seconds for one request to the API")
+    # Source: draft-ietf-httpapi-idempotency-key-header, section 2.6: the first request is still being processed,
+    # and may fail yet. Taken for "done", the record would then be lost.
+    api_conflict: Literal["retry", "done"] = Field(
+        "retry",
+        description="what the API means by 409: retry, its first request is still in work; done, it has the record",
+    )
 
     @model_validator(mode="after")
     def _url_for_http(self) -> PlatformSettings:

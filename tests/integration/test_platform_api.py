@@ -29,14 +29,14 @@ async def test_every_record_is_posted_once_in_order_under_its_own_key_and_what_i
     for name in (topic, topic + ".DLT"):
         await create_topic(kafka.bootstrap_servers, name, 1)
     await produce(kafka.bootstrap_servers, topic, [Raw(0, b"k", order(number)) for number in range(6)])
-    async with receiver(200, 429, 409, 503, 200, 422) as platform:
+    async with receiver(200, 429, 200, 503, 200, 409, 200, 200, 422) as platform:
         api = api_of(platform.url)
         async with running(kafka.bootstrap_servers, [topic], OverHttp(api)) as agent:
             await agent.consumed()
             assert (agent.source.meter.tally.processed, agent.source.meter.tally.dead_lettered) == (5, 1)
         await api.close()
     keys = [post.headers["idempotency-key"] for post in platform.posts]
-    assert keys == [f"pay-{number}:platform" for number in (0, 1, 1, 2, 2, 3, 4, 5)]
+    assert keys == [f"pay-{number}:platform" for number in (0, 1, 1, 2, 2, 3, 3, 4, 5)]
     assert {post.headers["authorization"] for post in platform.posts} == {"Bearer secret"}
     assert platform.posts[0].body == order(0)
     assert len(await read_topic(kafka.bootstrap_servers, topic + ".DLT")) == 1
@@ -46,6 +46,7 @@ async def test_every_record_is_posted_once_in_order_under_its_own_key_and_what_i
     ("status", "error"),
     [
         (408, TransientError),
+        (409, TransientError),
         (500, DependencyUnavailable),
         (0, DependencyUnavailable),
         (401, DependencyUnavailable),
@@ -59,6 +60,14 @@ async def test_the_answer_of_the_api_decides(status: int, error: type[Exception]
         with pytest.raises(error):
             await api.post("key", b"{}")
         await api.close()
+
+
+async def test_an_api_may_mean_by_a_conflict_that_it_has_the_record() -> None:
+    async with receiver(409) as platform:
+        api = PlatformApi(PlatformSettings(sink=Sink.HTTP, api_url=platform.url, api_conflict="done"))
+        await api.post("key", b"{}")
+        await api.close()
+    assert len(platform.posts) == 1
 
 
 async def test_an_api_that_is_not_there_is_an_outage() -> None:
