@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TextIO
 
 import click
 from rich.table import Column, Table
@@ -85,17 +85,34 @@ def _key(row: Sales, by: Sequence[By]) -> list[str]:
     return [*shown, *(each for each in (row.country, row.sku) if each is not None), row.currency]
 
 
+@contextmanager
+def _opened(output: Path | None) -> Iterator[TextIO]:
+    if output is None:
+        yield sys.stdout
+        return
+    with _writing(output), output.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PaystreamError(f"{output} cannot be written: {error.strerror or error}") from error
+
+
 def _as_table(rows: Sequence[Sales], by: Sequence[By], output: Path | None) -> None:
     figures = [Column(name.replace("_", " "), justify="right") for name in _FIGURES]
     table = Table(*(Column(name, no_wrap=True) for name in _key_columns(by)), *figures)
     for row in rows:
         table.add_row(*_key(row, by), *(f"{getattr(row, name):,}" for name in _FIGURES))
-    with nullcontext(sys.stdout) if output is None else output.open("w", encoding="utf-8") as file:
+    with _opened(output) as file:
         print_table(table, file)
 
 
 def _as_csv(rows: Sequence[Sales], by: Sequence[By], output: Path | None) -> None:
-    with nullcontext(sys.stdout) if output is None else output.open("w", encoding="utf-8", newline="") as file:
+    with _opened(output) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*_key_columns(by), *_FIGURES])
         for row in rows:
@@ -109,9 +126,15 @@ def _as_parquet(rows: Sequence[Sales], by: Sequence[By], output: Path) -> None:
     except ImportError:
         raise SetupError("Parquet needs pyarrow: install paystream[parquet]") from None
     money = pa.decimal128(38, 6)
-    keys = [_key(row, by) for row in rows]
+    moment = pa.timestamp("s", "UTC")
+    windows: dict[str, Any] = {By.DAY.value: pa.date32(), By.HOUR.value: moment, By.MINUTE.value: moment}
     table = pa.table(
-        {name: pa.array([key[place] for key in keys], pa.string()) for place, name in enumerate(_key_columns(by))}
+        {
+            name: pa.array([row.window for row in rows], windows[name])
+            if name in windows
+            else pa.array([getattr(row, name) for row in rows], pa.string())
+            for name in _key_columns(by)
+        }
         | {
             name: pa.array(
                 [getattr(row, name) for row in rows], money if name in ("revenue", "refunded", "net") else pa.int64()
@@ -119,7 +142,5 @@ def _as_parquet(rows: Sequence[Sales], by: Sequence[By], output: Path) -> None:
             for name in _FIGURES
         }
     )
-    try:
+    with _writing(output):
         pq.write_table(table, output)
-    except OSError as error:
-        raise PaystreamError(f"{output} cannot be written: {error.strerror or error}") from error

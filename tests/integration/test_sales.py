@@ -153,6 +153,21 @@ def test_a_report_is_a_table_or_csv_or_parquet_with_the_same_figures(filled: str
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("window", "begins"), [("day", NOON.date()), ("hour", NOON.replace(second=0)), ("minute", NOON.replace(second=0))]
+)
+def test_windows_in_parquet_are_dates_and_times(filled: str, tmp_path: Path, window: str, begins: object) -> None:
+    file = tmp_path / "report.parquet"
+    assert run(filled, "--by", window, "--format", "parquet", "--output", file).exit_code == 0
+    assert [row[window] for row in pq.read_table(file).to_pylist()] == [begins]
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "parquet"])
+def test_a_file_that_cannot_be_written_is_named(filled: str, tmp_path: Path, form: str) -> None:
+    result = run(filled, "--format", form, "--output", tmp_path / "no folder" / "report")
+    assert (result.exit_code, "report cannot be written: " in result.stderr) == (1, True)
+
+
 def test_the_top_articles_are_those_that_brought_in_most(filled: str) -> None:
     assert "HEART" in run(filled, "--by", "sku", "--top", "1").output
     assert "Korea" in (top := run(filled, "--by", "country", "--top", "1").output)
