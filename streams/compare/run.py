@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from streams.dead_letter_reader import partitions_of
 from streams.delivery.clients import silent_clients
 from streams.demo.run import AGENT, unless
 from streams.demo.screen import Screen
-from streams.demo.surroundings import Place, demo_settings
+from streams.demo.surroundings import Place, demo_settings, folder_for_a_run
 from streams.demo.watching import open_group
 from streams.sandbox import Cluster
 from streams.sandbox.lock import load_lock
@@ -46,7 +44,7 @@ async def compare_ways(path: Path, screen: Screen) -> Comparison:
     """
     require_example()
     orders = read_orders(path)
-    with _temporary_folder() as folder:
+    with folder_for_a_run("compare") as folder:
         plan = _Plan(orders, choose_faults(orders), folder)
         variants = (
             InProcess(SYNCHRONOUS, folder / "synchronous", orders),
@@ -110,18 +108,3 @@ def _sample(orders: list[Order], killed: list[Outcome]) -> str:
     """Choose the order to look for: one that an old way lost when it was killed, if any."""
     lost = [order for outcome in reversed(killed) for order in outcome.incomplete()]
     return lost[0] if lost else orders[len(orders) // 2].id
-
-
-@contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    """Give a folder that is removed afterwards, unless something went wrong that it may explain."""
-    folder = Path(tempfile.mkdtemp(prefix="paystream-compare-"))
-    failed = False
-    try:
-        yield folder
-    except Exception:
-        failed = True
-        raise
-    finally:
-        if not failed:
-            shutil.rmtree(folder, ignore_errors=True)

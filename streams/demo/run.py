@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -23,7 +21,7 @@ from streams.delivery.clients import close_hard, make_producer, silent_clients
 from streams.demo.account import Account, Source
 from streams.demo.effects import Effects, Expected, World
 from streams.demo.screen import Result, Screen
-from streams.demo.surroundings import Place, demo_settings, worker_environment
+from streams.demo.surroundings import Place, demo_settings, folder_for_a_run, worker_environment
 from streams.demo.watching import Sightings, last_offsets, open_group, watch
 from streams.demo.worker import Worker
 from streams.failure.errors import InputError, PaystreamError
@@ -79,7 +77,7 @@ async def run(plan: Plan, screen: Screen) -> None:
     screen.begin(plan.what)
     async with AsyncExitStack() as stack:
         cluster = await _start_kafka(plan, screen, stack)
-        folder = stack.enter_context(_temporary_folder())
+        folder = stack.enter_context(folder_for_a_run("demo"))
         mailbox = await stack.enter_async_context(Mailbox())
         (web_port,) = free_ports(1)
         place = Place(cluster.bootstrap_servers, plan.brokers, web_port, folder, mailbox.port)
@@ -210,21 +208,6 @@ def _result(
         effects=effects,
         expected=expected,
     )
-
-
-@contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    """Give a folder that is removed afterwards, unless something went wrong that its log may explain."""
-    folder = Path(tempfile.mkdtemp(prefix="paystream-demo-"))
-    failed = False
-    try:
-        yield folder
-    except Exception:
-        failed = True
-        raise
-    finally:
-        if not failed:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 async def unless(work: Coroutine[Any, Any, T], *deaths: Coroutine[Any, Any, Exception]) -> T:

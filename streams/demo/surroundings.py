@@ -6,6 +6,10 @@ A shell that is set up for production must neither break the demo nor be reached
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,3 +83,18 @@ def _values(place: Place) -> dict[str, dict[str, Any]]:
         # The mailbox is our own: it need not be spared.
         values["notifications"] = {"smtp_port": place.smtp_port, "rate_per_host": 1000.0}
     return values
+
+
+@contextmanager
+def folder_for_a_run(name: str) -> Iterator[Path]:
+    """Give a folder that is removed afterwards, unless something went wrong that a log in it may explain."""
+    folder = Path(tempfile.mkdtemp(prefix=f"paystream-{name}-"))
+    failed = False
+    try:
+        yield folder
+    except Exception:
+        failed = True
+        raise
+    finally:
+        if not failed:
+            shutil.rmtree(folder, ignore_errors=True)
