@@ -23,9 +23,9 @@ class PlatformSettings(BaseModel):
     sink: Sink = Field(Sink.FILES, description="Parquet files, or HTTP requests to the platform's API")
     folder: str = Field("platform", description="of the files: a local folder, or a URL that fsspec knows (s3://…)")
     # Small files cost their readers more than their bytes; a minute is what an analyst can wait.
-    roll_rows: int = Field(100_000, ge=1, description="most records in one file")
-    roll_bytes: int = Field(67_108_864, ge=1, description="most bytes of records in one file, before compression")
-    roll_age: float = Field(60.0, gt=0, description="seconds until a record is in a file, however few there are")
+    roll_rows: int = Field(100_000, ge=1, description="write files once there are so many records of a partition")
+    roll_bytes: int = Field(67_108_864, ge=1, description="or so many bytes of them, before compression")
+    roll_age: float = Field(60.0, gt=0, description="or so many seconds after the first of them came")
     api_url: str | None = Field(None, description="of the platform's API: where each record is posted, with sink=http")
     api_token: SecretStr | None = Field(None, description="sent as a bearer token; never shown or logged")
     api_timeout: float = Field(10.0, gt=0, description="seconds for one request to the API")

@@ -16,14 +16,14 @@ _FENCED: Final = (ProducerFenced, InvalidProducerEpoch, IllegalOperation, Commit
 T = TypeVar("T")
 
 
-async def in_time(who: str, doing: str, step: Awaitable[T], seconds: float, *, committing: bool = False) -> T:
+async def in_time(who: str, doing: str, step: Awaitable[T], seconds: float | None, *, committing: bool = False) -> T:
     """Await `step`.
 
     Arguments:
         who: the lane's name, for the message.
         doing: what it is doing, likewise.
         step: the step.
-        seconds: how long the brokers may take.
+        seconds: how long the brokers may take; None where the step sees to that.
         committing: whether a failure leaves open if something was committed.
 
     Raises:
@@ -41,7 +41,7 @@ async def in_time(who: str, doing: str, step: Awaitable[T], seconds: float, *, c
         ) from error
     except asyncio.TimeoutError as error:
         late = CommitOutcomeUnknown if committing else BrokerDeadlineExceeded
-        raise late(f"{who} had no answer for {seconds:g} s while {doing}") from error
+        raise late(f"{who} had no answer for {seconds or 0:g} s while {doing}") from error
     except KafkaError as error:
         kind = CommitOutcomeUnknown if committing else MachineryFailure
         raise kind(f"{who} failed while {doing}: {describe(error)}") from error

@@ -74,6 +74,12 @@ class Finisher(abc.ABC):
     holding = False
     """Whether settled records wait to be committed along with later ones."""
 
+    bounds_itself = False
+    """Whether it limits by itself how long brokers may take, since its steps wait for more than brokers."""
+
+    progressed: Callable[[], None] = staticmethod(lambda: None)
+    """Called when a step that takes long has got somewhere; its lane's to set."""
+
     def __init__(
         self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer, group: str, source: TopicPartition
     ) -> None:
@@ -114,6 +120,14 @@ class Finisher(abc.ABC):
 
     async def idle(self) -> Sequence[Settled]:
         """Be told, about once a second while nothing arrives, that what is held may be due.
+
+        Returns:
+            as :meth:`finish` does, and raises the same.
+        """
+        return ()
+
+    async def flush(self) -> Sequence[Settled]:
+        """Be told that nothing will arrive for a while: commit what is held, due or not.
 
         Returns:
             as :meth:`finish` does, and raises the same.

@@ -111,6 +111,7 @@ class Lane:
         self.state = State.STARTING
         self.reason = ""
         self._finisher = finisher
+        finisher.progressed = self._progressed
         self._around = surroundings
         limits = surroundings.rules.budget
         self._budget = DeadLetterBudget(limits) if limits is not None else None
@@ -162,7 +163,7 @@ class Lane:
         give_up = time.monotonic() + grace
         give_back_at = give_up - _GIVE_BACK_SHARE * grace
         committing_since: float | None = None
-        while not task.done() and self.state not in _AT_REST:
+        while not task.done() and not self._at_rest():
             now = time.monotonic()
             if self.state is State.FINISHING:
                 committing_since = committing_since or now
@@ -179,6 +180,10 @@ class Lane:
             await asyncio.wait({changed, task}, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
             changed.cancel()
 
+    def _at_rest(self) -> bool:
+        """Whether nothing is in hand; what the finisher holds is, and a fetch soon ends."""
+        return self.state in _AT_REST and not (self.state is State.FETCHING and self._finisher.holding)
+
     def _ask_back(self) -> None:
         """The batch will not be finished in time: have what is handled of it committed at least."""
         if self._batch is not None and not self._finisher.commits_first:
@@ -186,12 +191,15 @@ class Lane:
 
     def status(self) -> LaneStatus:
         """Say how the lane stands."""
+        next_offset = self._next_offset
+        if next_offset is not None and not self._finisher.holding:
+            next_offset = max(next_offset, self._reader.read_to or 0)
         return LaneStatus(
             self._around.group,
             self.source.topic,
             self.source.partition,
             self.state,
-            self._reader.read_to if self._next_offset is None else max(self._next_offset, self._reader.read_to or 0),
+            next_offset,
             self._around.meter.end_offset(self.source),
             time.monotonic() - self._progress_at,
             self.reason,
@@ -209,8 +217,9 @@ class Lane:
         halted: LaneHalted | None = None
         try:
             await self._begin()
-            while not self._stopping:
-                await self._work(await self._fetch())
+            while (batch := await self._fetch()) is not None:
+                await self._work(batch)
+            await self._flush()
         except asyncio.CancelledError:
             raise
         except LaneHalted as error:
@@ -270,19 +279,25 @@ class Lane:
 
     # -- work ------------------------------------------------------------------------------------
 
-    async def _fetch(self) -> Batch:
+    async def _fetch(self) -> Batch | None:
+        """Return the next batch; None if the lane is to stop, and then what was fetched is left to the next owner."""
         self._enter(State.FETCHING)
-        # A fetch ends by itself; what it asks brokers for in between has their deadline.
-        while not (records := await self._in_time("fetching", self._reader.fetch())):
+        while not self._stopping:
+            # A fetch ends by itself; what it asks brokers for in between has their deadline.
+            records = await self._in_time("fetching", self._reader.fetch())
+            if self._stopping:
+                break
+            if records:
+                batch = self._batch = Batch(records, self._around.rules, self._budget)
+                self._progressed()
+                crash_point("after_fetch")
+                return batch
             if await self._reader.nothing_is_left():
                 self._progressed()
             if self._finisher.holding:
                 await self._commit("committing what was held", self._finisher.idle)
                 self._enter(State.FETCHING)
-        batch = self._batch = Batch(records, self._around.rules, self._budget)
-        self._progressed()
-        crash_point("after_fetch")
-        return batch
+        return None
 
     async def _work(self, batch: Batch) -> None:
         """Bring a batch to its end, committing on the way whatever is settled before a wait."""
@@ -297,6 +312,8 @@ class Lane:
                     return
                 verdict = await self._attempt(batch)
                 continue
+            # What is settled is committed before a wait, also where it would be held until more has come.
+            await self._flush()
             if isinstance(verdict, Halt):
                 raise BudgetExceeded(
                     f"{verdict.reason}. If it is not the records' fault, mend what is; then, or to go on all the "
@@ -356,9 +373,12 @@ class Lane:
             )
         self._in_doubt = settled
         await self._commit("committing a batch", lambda: self._finisher.finish(settled))
-        self._next_offset = settled.next_offset
         self._in_doubt = None
         crash_point("after_commit")
+
+    async def _flush(self) -> None:
+        if self._finisher.holding:
+            await self._commit("committing what was held", self._finisher.flush)
 
     async def _commit(self, doing: str, step: Callable[[], Awaitable[Sequence[Settled]]]) -> None:
         self._enter(State.FINISHING)
@@ -366,12 +386,18 @@ class Lane:
         committed = await self._reach(doing, step, committing=True)
         self._progressed()
         for settled in committed:
+            self._next_offset = settled.next_offset
             self._around.meter.committed(self.source, settled, time.monotonic() - started)
 
     async def _reach(self, doing: str, step: Callable[[], Awaitable[T]], *, committing: bool = False) -> T:
         """Take a step of the finisher's, and take it again for as long as what it needs is down."""
+        deadline = None if self._finisher.bounds_itself else self._around.limits.deadline
+
+        async def attempt() -> T:
+            return await in_time(self._name, doing, step(), deadline, committing=committing)
+
         try:
-            return await self._in_time(doing, step(), committing=committing)
+            return await attempt()
         except DependencyUnavailable as error:
             down = error
         breaker = self._around.breakers.of(down.dependency)
@@ -381,7 +407,7 @@ class Lane:
             async with breaker.turn():
                 self._enter(state)
                 try:
-                    done = await self._in_time(doing, step(), committing=committing)
+                    done = await attempt()
                 except DependencyUnavailable as error:
                     down = error
                     breaker.open(down.reason, self._around.rules.policy.pause_interval)
@@ -399,5 +425,5 @@ class Lane:
         if breaker.close():
             logger.warning("%s is back", breaker.dependency)
 
-    async def _in_time(self, doing: str, step: Awaitable[T], *, committing: bool = False) -> T:
-        return await in_time(self._name, doing, step, self._around.limits.deadline, committing=committing)
+    async def _in_time(self, doing: str, step: Awaitable[T]) -> T:
+        return await in_time(self._name, doing, step, self._around.limits.deadline)

@@ -21,6 +21,7 @@
     │   ├── OutputRefused              the brokers refuse an output or a dead letter; skipping it would lose it
     │   ├── BudgetExceeded             too many dead letters: it is not the records' fault any more
     │   ├── EffectsRefused             the database refuses what a batch is to do there
+    │   ├── FilesDisagree              files and committed offset tell different stories
     │   └── OffsetBeyondEnd            the log ends before the committed offset: brokers have lost records
     ├── SetupError                     the worker or command cannot start as it is configured
     │   ├── BrokerUnreachable          nothing answers at the bootstrap address
@@ -181,6 +182,13 @@ class EffectsRefused(LaneHalted):
     """The database refuses what a batch is to do there, or what carries it out is defective.
 
     A set-based statement does not say for which record. Tried again by itself, once somebody has mended it.
+    """
+
+
+class FilesDisagree(LaneHalted):
+    """Files that are committed have gone, or files are there and no offset is: going on would lose or double rows.
+
+    Looked at again by itself, once somebody has mended it.
     """
 
 

@@ -10,8 +10,8 @@ What happens between two of these steps decides nothing: the offset's metadata d
 owner reads it; files aside that carry its token are committed, and are moved now; all others of the partition are
 not. A former owner is fenced from the transaction, so whatever it writes aside stays there.
 
-Those others are deleted after the new owner's next commit, and no sooner. An owner that is frozen while it looks
-what is aside may find files of its successor when it wakes up; that it can still commit proves that there was none.
+Those others are deleted after an owner's next commit, and no sooner. An owner that is frozen while it looks what is
+aside may find files of its successor when it wakes up; that it can still commit proves that there was none.
 
 "Rename, then commit" would be simpler and is not enough: an owner that is frozen before its rename, and wakes up
 after its successor has written the same rows, would show them twice.
@@ -24,8 +24,9 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, TypeVar
 
 import pyarrow as pa
@@ -33,13 +34,15 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.delivery.batch import Settled
+from streams.delivery.broker_step import in_time
 from streams.delivery.clients import make_producer
 from streams.delivery.crash_points import crash_point
 from streams.delivery.group_offsets import committed_position
 from streams.delivery.guarantee import ExactlyOnce, transactional_id
-from streams.failure.errors import DependencyUnavailable
+from streams.failure.errors import DependencyUnavailable, OutputRefused
 from streams.parquet.folder import Folder
-from streams.parquet.ranges import Mark, WaitingFile, note_days
+from streams.parquet.off_loop import off_loop
+from streams.parquet.ranges import FileRange, Mark, WaitingFile, note_days
 from streams.parquet.rows import PlatformRow, as_batch, by_day
 from streams.platform_settings import PlatformSettings
 from streams.settings import KafkaSettings
@@ -74,16 +77,17 @@ class InFiles:
     ) -> FileFinisher:
         """Make the finisher of one partition."""
         producer = make_producer(kafka, transactional_id=transactional_id(group, source))
-        return FileFinisher(producer, consumer, group, source, self.folder, self.settings)
+        return FileFinisher(producer, consumer, group, source, self.folder, self.settings, kafka.deadline)
 
 
 class FileFinisher(ExactlyOnce):
     """Collects the rows of one partition, and commits them when there are enough, or they are old enough.
 
-    What is held when the lane stops is forgotten: it is not committed, so the next owner reads it again.
+    What is held when the process dies is forgotten: it is not committed, so the next owner reads it again.
     """
 
     takes_effects = True
+    bounds_itself = True
 
     def __init__(
         self,
@@ -93,8 +97,10 @@ class FileFinisher(ExactlyOnce):
         source: TopicPartition,
         folder: Folder,
         settings: PlatformSettings,
+        deadline: float,
     ) -> None:
         super().__init__(producer, consumer, group, source)
+        self._deadline = deadline
         self._folder = folder
         self._settings = settings
         self._first: int | None = None
@@ -102,9 +108,16 @@ class FileFinisher(ExactlyOnce):
         self._held: list[Settled] = []
         self._batches: list[pa.RecordBatch] = []
         self._held_since = 0.0
-        self._last: Settled | None = None
+        self._held_rows = 0
+        self._held_bytes = 0
+        self._last: int | None = None
+        """Where what was taken in hand last ends: by it a second attempt at the same is known."""
+        self._begin: int | None = None
+        """Where the partition's very first range begins."""
+        self._spared: frozenset[str] = frozenset()
+        """Tokens of files aside that may have been committed: somebody set the offset, and its mark is gone."""
         self._leftovers: list[WaitingFile] = []
-        """Files aside that were not committed when this owner came; its own next commit proves that nobody will."""
+        """Files aside that were not committed before this owner's last commit, which proves that nobody will."""
         self._unpublished: tuple[list[WaitingFile], list[Settled]] | None = None
         """What the transaction has committed, and is still aside."""
 
@@ -113,24 +126,47 @@ class FileFinisher(ExactlyOnce):
 
         Raises:
             DependencyUnavailable: the folder cannot be used.
+            FilesDisagree: its files and the offset tell different stories.
         """
-        position = await committed_position(self._consumer, self._group, self._source)
-        mark = Mark.of(position.metadata) if position is not None else None
-        left = [
-            each
-            for each in await self._off_loop(self._folder.waiting)
-            if (each.topic, each.partition) == (self._source.topic, self._source.partition)
-        ]
-        kept = [each for each in left if mark is not None and each.token == mark.token]
-        if kept and position is not None:
-            logger.info("%s: %d files were committed and are shown now", self._source, len(kept))
-            await self._off_loop(lambda: self._folder.publish(kept, position.offset))
-        self._leftovers = [each for each in left if each not in kept]
+        position = await self._in_time(
+            "reading the committed offset", committed_position(self._consumer, self._group, self._source)
+        )
         if position is None:
+            await self._off_loop(lambda: self._folder.refuse(*self._source))
             return None
         end: int = position.offset
-        self._first = mark.first if mark is not None and not mark.token else end
+        mark = Mark.of(position.metadata)
+        aside = await self._off_loop(self._aside)
+        if mark is None:
+            self._spare([each for each in aside if each.first < end])
+            self._first = self._begin = end
+        elif mark.token:
+            await self._off_loop(lambda: self._show(mark, aside, end))
+            self._first, self._begin = end, mark.begin
+        else:
+            self._first, self._begin = mark.first, mark.begin
         return end
+
+    def _aside(self) -> list[WaitingFile]:
+        """List the files of this partition that wait aside."""
+        return [each for each in self._folder.waiting() if (each.topic, each.partition) == self._source]
+
+    def _show(self, mark: Mark, aside: Sequence[WaitingFile], end: int) -> None:
+        """Move what is committed and still aside to where readers look."""
+        kept = [each for each in aside if each.token == mark.token]
+        if kept:
+            logger.info("%s: %d files were committed and are shown now", self._source, len(kept))
+            self._folder.publish(kept, end)
+        self._folder.require(FileRange(self._source.topic, self._source.partition, mark.first, end), mark.day)
+
+    def _spare(self, aside: Sequence[WaitingFile]) -> None:
+        if aside:
+            logger.warning(
+                "%s: the group's offset was set by somebody else, so it is not known whether %d files aside of earlier "
+                "offsets were committed. They stay where they are: %s",
+                self._source, len(aside), ", ".join(each.path for each in aside),
+            )  # fmt: skip
+        self._spared = frozenset(each.token for each in aside)
 
     async def finish(self, settled: Settled) -> Sequence[Settled]:
         """Collect the rows; commit them if there are enough.
@@ -138,33 +174,43 @@ class FileFinisher(ExactlyOnce):
         Raises:
             DependencyUnavailable: the folder cannot be used.
         """
-        if settled is not self._last:  # or it is the second attempt at the same
+        if settled.next_offset != self._last:  # or it is the second attempt at the same
             await self._hold(settled)
-            self._last = settled
-        return await self._commit_if_due()
+            self._last = settled.next_offset
+        return await self._commit_if(self._is_due())
 
     async def idle(self) -> Sequence[Settled]:
         """Commit the rows if they are old enough."""
-        return await self._commit_if_due()
+        return await self._commit_if(self._is_due())
+
+    async def flush(self) -> Sequence[Settled]:
+        """Commit the rows, however few they are."""
+        return await self._commit_if(bool(self._held))
 
     async def _hold(self, settled: Settled) -> None:
         if settled.effects:
-            self._batches.append(await _in_slices(settled.effects))
+            rows = await _in_slices(settled.effects)
+            self._batches.append(rows)
+            self._held_rows += rows.num_rows
+            self._held_bytes += rows.nbytes
+        self._held_bytes += sum(len(output.value or b"") for output in settled.outputs)
         if not self._held:
             self._held_since = time.monotonic()
         if self._first is None:
-            self._first = settled.first_offset
+            self._first = self._begin = settled.first_offset
         # Without the rows: as objects they take three times the space that they take as columns.
         self._held.append(replace(settled, effects=[]))
         self.holding = True
 
-    async def _commit_if_due(self) -> Sequence[Settled]:
-        if self._unpublished is None and self._is_due():
+    async def _commit_if(self, due: bool) -> Sequence[Settled]:
+        if self._unpublished is None and due:
             await self._commit_files()
         if self._unpublished is None:
             return ()
         files, done = self._unpublished
-        await self._off_loop(lambda: self._folder.publish(files, done[-1].next_offset))
+        for file in files:
+            await self._off_loop(partial(self._folder.publish, [file], done[-1].next_offset))
+            self.progressed()
         self._unpublished = None
         self.holding = bool(self._held)
         await self._discard_leftovers()
@@ -177,54 +223,70 @@ class FileFinisher(ExactlyOnce):
             await self._off_loop(lambda: self._folder.discard(self._leftovers))
         except DependencyUnavailable as error:
             logger.warning("%s: files that were never committed stay aside for now: %s", self._source, error.reason)
-        else:
-            self._leftovers = []
 
     def _is_due(self) -> bool:
         limits = self._settings
         return bool(self._held) and (
             time.monotonic() - self._held_since >= limits.roll_age
-            or sum(batch.num_rows for batch in self._batches) >= limits.roll_rows
-            or sum(batch.nbytes for batch in self._batches) >= limits.roll_bytes
+            or self._held_rows >= limits.roll_rows
+            or self._held_bytes >= limits.roll_bytes
         )
 
     async def _commit_files(self) -> None:
         """Write what is held aside, and commit it: from then on it counts, wherever the files are."""
         assert self._first is not None, "set when something is held"
-        token = uuid.uuid4().hex
-        files = await self._off_loop(lambda: self._write_aside(token)) if self._batches else []
+        assert self._begin is not None, "likewise"
+        # Of files that are there before a commit that succeeds, none is a successor's: it would have fenced this one.
+        leftovers = [each for each in await self._off_loop(self._aside) if each.token not in self._spared]
+        files = await self._write_aside(uuid.uuid4().hex) if self._batches else []
+        token, day = (files[0].token, files[0].day) if files else ("", "")
         end = self._held[-1].next_offset
-        mark = Mark(self._first, token if files else "")
+        mark = Mark(self._first, token, self._begin, day)
         outputs = [output for settled in self._held for output in settled.outputs]
-        await self._commit(outputs, OffsetAndMetadata(end, mark.to_text()))
+        try:
+            await self._in_time(
+                "committing files", self._commit(outputs, OffsetAndMetadata(end, mark.to_text())), committing=True
+            )
+        except OutputRefused:
+            # Raised before the offset was sent. Each attempt has files of its own.
+            await self._clear(files)
+            raise
         crash_point("before_rename")
-        self._unpublished = files, self._held
-        self._held, self._batches = [], []
+        self._unpublished, self._leftovers = (files, self._held), leftovers
+        self._held, self._batches, self._held_rows, self._held_bytes = [], [], 0, 0
         if files:
             self._first = end
 
-    def _write_aside(self, token: str) -> list[WaitingFile]:
+    async def _write_aside(self, token: str) -> list[WaitingFile]:
         assert self._first is not None
-        tables = by_day(self._batches)
-        files = [
-            WaitingFile(self._source.topic, self._source.partition, self._first, token, day) for day in sorted(tables)
-        ]
+        tables = await off_loop(lambda: by_day(self._batches))
+        source, note = self._source, note_days(tables)
+        files = [WaitingFile(source.topic, source.partition, self._first, token, day) for day in sorted(tables)]
         try:
             for file in files:
-                self._folder.write_aside(file, tables[file.day].replace_schema_metadata(note_days(tables)))
-        except OSError:
+                table = tables[file.day].replace_schema_metadata(note)
+                await self._off_loop(partial(self._folder.write_aside, file, table))
+                self.progressed()
+        except DependencyUnavailable:
             # The next attempt has a token of its own: a disk that is full would be kept full by the attempts.
-            with contextlib.suppress(OSError):
-                self._folder.discard(files)
+            await self._clear(files)
             raise
         return files
 
+    async def _clear(self, files: Sequence[WaitingFile]) -> None:
+        """Delete the files of an attempt that has failed; what cannot be deleted is a leftover of the next commit's."""
+        with contextlib.suppress(DependencyUnavailable):
+            await self._off_loop(lambda: self._folder.discard(files))
+
+    async def _in_time(self, doing: str, step: Awaitable[T], *, committing: bool = False) -> T:
+        """Await a step that needs brokers. Their deadline is not for files, which may be many and far away."""
+        source = self._source
+        who = f"{self._group}:{source.topic}-{source.partition}"
+        return await in_time(who, doing, step, self._deadline, committing=committing)
+
     async def _off_loop(self, step: Callable[[], T]) -> T:
         try:
-            return await asyncio.to_thread(step)
-        except FileNotFoundError as error:
-            # A successor has settled it before us; its commit fences ours.
-            raise DependencyUnavailable(DEPENDENCY, f"a file has gone: {type(error).__name__}") from error
+            return await off_loop(step)
         except OSError as error:
             raise DependencyUnavailable(DEPENDENCY, f"{self._folder.url}: {error.strerror or error}") from error
 

@@ -10,17 +10,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 ASIDE: Final = "_aside"
-"""Folder of files that are not committed. Spark, Hive and DuckDB pass over names with an underscore in front."""
+"""Folder of files that are not committed. Spark, Hive and Arrow pass over names with an underscore in front; DuckDB
+and Polars, asked for ``**/*.parquet``, do not, so the files in it end otherwise, too."""
 
 # Kafka's offsets have at most 19 digits: with all of them, files sort by name as they do by offset.
 _DIGITS: Final = 20
 _FINAL: Final = re.compile(r"(?P<topic>.+)-(?P<partition>\d+)-(?P<first>\d{20})-(?P<last>\d{20})\.parquet")
 _WAITING: Final = re.compile(
-    r"(?P<topic>.+)-(?P<partition>\d+)-(?P<first>\d{20})-(?P<token>[0-9a-f]{32})-(?P<day>\d{4}-\d\d-\d\d)\.parquet"
+    r"(?P<topic>.+)-(?P<partition>\d+)-(?P<first>\d{20})-(?P<token>[0-9a-f]{32})-(?P<day>\d{4}-\d\d-\d\d)\.aside"
 )
 
 
@@ -90,7 +91,7 @@ class WaitingFile:
     @property
     def path(self) -> str:
         """Its name within the folder."""
-        return f"{ASIDE}/{self.topic}-{self.partition}-{self.first:0{_DIGITS}}-{self.token}-{self.day}.parquet"
+        return f"{ASIDE}/{self.topic}-{self.partition}-{self.first:0{_DIGITS}}-{self.token}-{self.day}.aside"
 
     @classmethod
     def of(cls, name: str) -> WaitingFile | None:
@@ -108,20 +109,24 @@ class Mark:
     Attributes:
         first: where the range began that was committed with it.
         token: of its files; empty if it had no rows, and then the next range begins where this one did.
+        begin: where the partition's very first range began: what is missing from there on is missed.
+        day: one of the days of which the range has files; empty if it had no rows.
     """
 
     first: int
     token: str
+    begin: int
+    day: str = ""
 
     def to_text(self) -> str:
-        """Write it; brokers take 4096 bytes (``offset.metadata.max.bytes``), and this has some 60."""
-        return json.dumps({"first": self.first, "token": self.token}, separators=(",", ":"))
+        """Write it; brokers take 4096 bytes (``offset.metadata.max.bytes``), and this has some 120."""
+        return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
     def of(cls, text: str) -> Mark | None:
         """Read it; None if somebody else committed the offset."""
         try:
             body = json.loads(text)
-            return cls(int(body["first"]), str(body["token"]))
+            return cls(int(body["first"]), str(body["token"]), int(body["begin"]), str(body["day"]))
         except (ValueError, TypeError, KeyError):
             return None

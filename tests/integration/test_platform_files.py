@@ -29,7 +29,7 @@ from streams.parquet.ranges import ASIDE, FileRange, WaitingFile
 from streams.parquet.rows import PlatformRow, as_batch, by_day
 from streams.platform_settings import PlatformSettings
 from streams.sandbox import Cluster
-from streams.settings import Settings, settings
+from streams.settings import FailureSettings, Settings, settings
 from streams.topics import PLATFORM_ORDERS
 
 AT_ONCE = {"roll_age": 0.001}
@@ -100,15 +100,38 @@ async def test_few_records_land_when_they_are_old_enough_and_large_ones_when_the
     assert ranges_in(tmp_path)[-1][1] == 10
 
 
-async def test_what_a_stopped_worker_held_is_read_again_by_the_next(kafka: Cluster, tmp_path: Path) -> None:
+async def test_what_a_worker_holds_is_committed_when_it_is_stopped(kafka: Cluster, tmp_path: Path) -> None:
     topic, group = await _topic(kafka, 2), unique("group")
     await _send(kafka, topic, range(40), partitions=2)
+    await produce(kafka.bootstrap_servers, topic, [Raw(0, b"k", b"{}")])
     holding = in_files(tmp_path, roll_age=3600)
     async with running(kafka.bootstrap_servers, [topic], handler, group=group, finish=holding) as agent:
-        await eventually(lambda: sum(len(each) for each in agent.batches) == 40, "all to be held")
-    assert rows_in(tmp_path) == []
-    async with running(kafka.bootstrap_servers, [topic], handler, group=group, finish=in_files(tmp_path, **AT_ONCE)):
-        await eventually(lambda: rows_in(tmp_path) == sorted([*range(20)] * 2), "all to land")
+        await eventually(lambda: sum(len(each) for each in agent.batches) == 41, "all to be held")
+        await eventually(lambda: agent.lane(0).state is State.FETCHING, "the lane to wait for more")
+        assert rows_in(tmp_path) == []
+        assert (agent.lane(0).lag, agent.lane(1).lag) == (21, 20), "what is held is not done"
+    assert rows_in(tmp_path) == sorted([*range(20)] * 2)
+    assert ranges_in(tmp_path) == [(0, 20), (0, 21)]
+    assert len(await read_topic(kafka.bootstrap_servers, topic + ".DLT")) == 1
+
+
+async def test_what_is_held_is_committed_before_a_lane_halts_so_that_resuming_goes_on(
+    kafka: Cluster, tmp_path: Path
+) -> None:
+    topic = await _topic(kafka)
+    await _send(kafka, topic, range(5))
+    await produce(kafka.bootstrap_servers, topic, [Raw(0, b"k", b"{}") for _ in range(5)])
+    await _send(kafka, topic, range(10, 15))
+    failure = FailureSettings(backoff="fixed", initial_interval=0.02, max_retries=0, max_consecutive_dead_letters=3)
+    finish = in_files(tmp_path, roll_age=3600)
+    async with running(kafka.bootstrap_servers, [topic], handler, failure=failure, finish=finish) as agent:
+        await eventually(lambda: agent.source.lanes and agent.lane(0).state is State.HALTED, "the lane to halt")
+        assert rows_in(tmp_path) == [*range(5)]
+        assert len(await read_topic(kafka.bootstrap_servers, topic + ".DLT")) == 3
+        assert agent.source.resume(TopicPartition(topic, 0))
+        await eventually(lambda: sum(len(each) for each in agent.batches) == 22, "the rest to be held")
+    assert rows_in(tmp_path) == [*range(5), *range(10, 15)]
+    assert len(await read_topic(kafka.bootstrap_servers, topic + ".DLT")) == 5
 
 
 async def test_dead_letters_are_committed_with_the_files_around_them_and_leave_no_gap(
