@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final
 
 from pydantic import ConfigDict, TypeAdapter
 
 from models.money import Amount, Currency, written
-from models.order import OrderEvent, by_article
+from models.order import OrderEvent, Pieces, SaleKind, by_article
 from models.wire import WIRE, ConsequenceId, Identifier, Moment
 
 
@@ -19,7 +19,7 @@ class SaleLine:
     __pydantic_config__: ClassVar[ConfigDict] = WIRE
 
     sku: Identifier
-    quantity: int
+    quantity: Pieces
     revenue: Amount
 
 
@@ -29,7 +29,7 @@ class SaleFact:
 
     __pydantic_config__: ClassVar[ConfigDict] = WIRE
 
-    kind: Literal["sale", "refund"]
+    kind: SaleKind
     """Figures are positive in both; a refund is to be taken off."""
     fact_id: ConsequenceId
     """``<event id>:analytics``: equal for a repeat, so that nothing is counted twice."""
@@ -39,8 +39,8 @@ class SaleFact:
     currency: Currency
     revenue: Amount
     """The amount paid, or given back."""
-    units: int
-    """Number of pieces, over all lines."""
+    units: Pieces
+    """Number of pieces, over all lines; none if no goods moved."""
     lines: tuple[SaleLine, ...]
     """One entry per article, so that (fact, article) is a key; in the event's order."""
 
@@ -49,17 +49,22 @@ class SaleFact:
         """Build the fact of an event; lines of the same article are added together."""
         currency = event.currency
         sold = by_article(event.lines)
+        # Where money goes without goods, no piece was sold and none came back.
+        counted = abs(event.stock_sign)
         return cls(
-            kind="refund" if event.takes_back else "sale",
+            kind=event.sale_kind,
             fact_id=f"{event.event_id}:analytics",
             order_id=event.order_id,
             occurred_at=event.occurred_at,
             country=event.country,
             currency=currency,
             revenue=event.amount,
-            units=sum([quantity for quantity, _ in sold.values()]),
+            units=counted * sum([quantity for quantity, _ in sold.values()]),
             lines=tuple(
-                [SaleLine(sku, quantity, written(revenue, currency)) for sku, (quantity, revenue) in sold.items()]
+                [
+                    SaleLine(sku, counted * quantity, written(revenue, currency))
+                    for sku, (quantity, revenue) in sold.items()
+                ]
             ),
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from typing import ClassVar
 
 from models.order import OrderEvent
 from models.wire import Identifier, Moment
@@ -15,7 +14,10 @@ class PaymentCancelled(OrderEvent):
     ``order_id`` is the cancellation's own order, as shops that write credit notes number them.
     """
 
-    takes_back: ClassVar[bool] = True
+    platform_kind = "cancellation"
+    sale_kind = "refund"
+    template = "payment-cancelled"
+    stock_sign = -1
 
     cancellation_id: Identifier
     payment_id: Identifier | None = None

@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from pydantic import ConfigDict, TypeAdapter
 
-from models.order import OrderEvent
+from models.order import OrderEvent, Pieces
 from models.wire import WIRE, ConsequenceId, Identifier, Moment
 
 
@@ -18,7 +18,7 @@ class StockLine:
     __pydantic_config__: ClassVar[ConfigDict] = WIRE
 
     sku: Identifier
-    quantity: int
+    quantity: Pieces
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class StockMovement:
     order_id: Identifier
     occurred_at: Moment
     lines: tuple[StockLine, ...]
-    """One entry per article, in the order in which the event first names them."""
+    """One entry per article, in the order in which the event first names them; none if no goods move."""
 
     @classmethod
     def of(cls, event: OrderEvent) -> StockMovement:
@@ -40,12 +40,12 @@ class StockMovement:
         pieces: dict[str, int] = {}
         for line in event.lines:
             pieces[line.sku] = pieces.get(line.sku, 0) + line.quantity
-        sign = -1 if event.takes_back else 1
+        sign = event.stock_sign
         return cls(
             movement_id=f"{event.event_id}:inventory",
             order_id=event.order_id,
             occurred_at=event.occurred_at,
-            lines=tuple([StockLine(sku, sign * quantity) for sku, quantity in pieces.items()]),
+            lines=tuple([StockLine(sku, sign * quantity) for sku, quantity in pieces.items()]) if sign else (),
         )
 
     def to_json(self) -> bytes:

@@ -44,7 +44,7 @@ class NotificationRequest:
             request_id=f"{event.event_id}:notification",
             order_id=event.order_id,
             customer_id=event.customer_id,
-            template=PAYMENT_CANCELLED if event.takes_back else PAYMENT_COMPLETED,
+            template=event.template,
             currency=event.currency,
             amount=event.amount,
             occurred_at=event.occurred_at,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -23,6 +23,16 @@ Quantity = Annotated[int, Field(strict=True, gt=0, le=2**31 - 1)]
 
 # The longest invoice of the Online Retail data set has 1,114 lines.
 MAX_LINES = 10_000
+
+SaleKind = Literal["sale", "refund"]
+"""Whether money comes in or goes back."""
+StockSign = Literal[1, 0, -1]
+"""Whether pieces leave the shelf, stay where they are, or come back to it."""
+
+_FACTS: Final = ("platform_kind", "sale_kind", "template", "stock_sign")
+
+Pieces = Annotated[int, Field(strict=True, ge=-(2**31) * MAX_LINES, le=2**31 * MAX_LINES)]
+"""What an order can come to of one article, or of all, either way: sums of hundreds of thousands fit into 64 bits."""
 
 _fma = EXACT.fma
 _ZERO = Decimal(0)
@@ -44,13 +54,21 @@ class OrderEvent(BaseModel):
 
     The amount is positive and equals the sum of the lines, rounded half up to the currency's minor unit.
 
+    What follows from it, each event declares of itself:
+
     Attributes:
-        takes_back: whether goods and money go back where they came from.
+        platform_kind: what it is called on the platform.
+        sale_kind: whether analytics counts a sale or a refund.
+        template: by which the customer is told.
+        stock_sign: which way the pieces go.
     """
 
     model_config = WIRE
 
-    takes_back: ClassVar[bool] = False
+    platform_kind: ClassVar[str]
+    sale_kind: ClassVar[SaleKind]
+    template: ClassVar[str]
+    stock_sign: ClassVar[StockSign]
 
     payment_id: Identifier | None
     order_id: Identifier
@@ -64,6 +82,13 @@ class OrderEvent(BaseModel):
     # Not min_length=1, which would add "too few" to the error of every line that is wrong.
     lines: Annotated[tuple[Line, ...], Field(max_length=MAX_LINES, json_schema_extra={"minItems": 1})]
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse an event that leaves open what follows from it: when it is declared, not when the first one comes."""
+        undeclared = [name for name in _FACTS if not hasattr(cls, name)]
+        if undeclared:
+            raise TypeError(f"{cls.__name__} does not declare {', '.join(undeclared)}")
+
     @property
     def event_id(self) -> str:
         """What names the event, also where it comes without an envelope."""
@@ -73,6 +98,11 @@ class OrderEvent(BaseModel):
     def occurred_at(self) -> datetime.datetime:
         """When it happened, in UTC."""
         raise NotImplementedError
+
+    @property
+    def takes_back(self) -> bool:
+        """Whether its amount is to be taken off."""
+        return self.sale_kind == "refund"
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:

@@ -11,6 +11,11 @@ from models.wire import Identifier, Moment
 class PaymentCompleted(OrderEvent):
     """A completed payment of one order."""
 
+    platform_kind = "order"
+    sale_kind = "sale"
+    template = "payment-completed"
+    stock_sign = 1
+
     payment_id: Identifier
     method: Identifier
     paid_at: Moment

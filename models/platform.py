@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final
 
 from pydantic import ConfigDict, TypeAdapter
 
@@ -27,7 +27,7 @@ class PlatformLine:
 
 @dataclass(slots=True)
 class PlatformOrder:
-    """One paid order, or one cancellation: times in UTC, money with all the digits of its currency.
+    """One paid order, cancellation or the like: times in UTC, money with all the digits of its currency.
 
     It has no schema version (the envelope's type carries one) and no time of processing: the same
     event always gives the same bytes.
@@ -35,8 +35,9 @@ class PlatformOrder:
 
     __pydantic_config__: ClassVar[ConfigDict] = WIRE
 
-    kind: Literal["order", "cancellation"]
-    """Amount and quantities are positive in both; a cancellation is to be taken off."""
+    kind: Identifier
+    """Which event it was: ``order``, ``cancellation``… Amount and quantities are positive in all; a cancellation is to
+    be taken off."""
     record_id: ConsequenceId
     """``<event id>:platform``: equal for a repeat, so that no record counts twice."""
     payment_id: Identifier | None
@@ -72,7 +73,7 @@ class PlatformOrder:
             ]
         )
         return cls(
-            kind="cancellation" if event.takes_back else "order",
+            kind=event.platform_kind,
             record_id=f"{event.event_id}:platform",
             payment_id=event.payment_id,
             order_id=event.order_id,

@@ -34,7 +34,7 @@ class _Consequence(NamedTuple):
     kind: str
     """Part of its id."""
     schema: bytes
-    """Its CloudEvents type: the schema of its value, which says itself whether goods leave or come back."""
+    """Its CloudEvents type: the schema of its value, which says itself which event it was."""
     output: type[_Output]
 
 

@@ -16,7 +16,7 @@ async def test_an_order_becomes_a_row_that_knows_where_it_came_from() -> None:
 
 
 async def test_what_is_no_order_is_a_dead_letter() -> None:
-    taken = batch(record({**ORDER, "kind": "gift"}))
+    taken = batch(record({**ORDER, "kind": ""}))
     async with platform.test_context() as agent:
         await agent.put(taken)
     assert taken.effects == []

@@ -53,9 +53,11 @@ def test_it_is_written_as_it_was_read() -> None:
     assert written == EVENT
 
 
-def test_it_is_an_event_of_an_order_that_takes_back_under_its_own_id_and_at_its_own_time() -> None:
+def test_it_takes_an_order_back_under_its_own_id_and_at_its_own_time() -> None:
     event: OrderEvent = parse()
     assert event.takes_back
+    assert (event.platform_kind, event.sale_kind) == ("cancellation", "refund")
+    assert (event.template, event.stock_sign) == ("payment-cancelled", -1)
     assert event.event_id == "can-C536379"
     assert event.occurred_at == datetime.datetime(2010, 12, 1, 9, 41, tzinfo=datetime.timezone.utc)
 

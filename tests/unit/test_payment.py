@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from models.order import MAX_LINES, Line
+from models.order import MAX_LINES, Line, OrderEvent
 from models.payment import PaymentCompleted
 from streams.failure.policy import safe_reason
 
@@ -51,6 +51,15 @@ def test_an_event_as_jackson_writes_it_is_read_into_snake_case() -> None:
     assert payment.amount == Decimal("15.30")
     assert payment.paid_at == datetime.datetime(2010, 12, 1, 8, 26, tzinfo=datetime.timezone.utc)
     assert payment.lines[0].unit_price == Decimal("2.55")
+
+
+def test_it_is_an_order_that_takes_pieces_from_the_shelf_under_its_own_id_and_at_its_own_time() -> None:
+    event: OrderEvent = parse()
+    assert not event.takes_back
+    assert (event.platform_kind, event.sale_kind) == ("order", "sale")
+    assert (event.template, event.stock_sign) == ("payment-completed", 1)
+    assert event.event_id == "pay-536365"
+    assert event.occurred_at == datetime.datetime(2010, 12, 1, 8, 26, tzinfo=datetime.timezone.utc)
 
 
 def test_a_payment_can_be_made_in_python_and_is_written_in_camel_case() -> None:
