@@ -12,10 +12,12 @@ from typing import Any, Final, TextIO
 
 import click
 from rich.table import Column, Table
+from rich.text import Text
 
 from streams.commands.command import asynchronous
 from streams.commands.database import open_database
 from streams.commands.tables import print_table
+from streams.dead_letter_text import printable
 from streams.failure.errors import PaystreamError, SetupError
 from streams.stores.sales_report import By, Sales, read_sales
 
@@ -37,7 +39,12 @@ def analytics() -> None:
 @click.option("--from", "begin", type=click.DateTime(_DAY), metavar="DATE", help="From the beginning of this day, UTC.")
 @click.option("--to", "end", type=click.DateTime(_DAY), metavar="DATE", help="Up to the beginning of this day, UTC.")
 @click.option("--by", type=click.Choice([each.value for each in By]), multiple=True, help="What to tell apart.")
-@click.option("--top", type=click.IntRange(min=1), metavar="N", help="Only the N rows with the highest net revenue.")
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Only the N rows of each currency with the highest net revenue.",
+)
 @click.option("--format", "form", type=click.Choice(["table", "csv", "parquet"]), default="table", show_default=True)
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Instead of the screen."
@@ -106,7 +113,9 @@ def _as_table(rows: Sequence[Sales], by: Sequence[By], output: Path | None) -> N
     figures = [Column(name.replace("_", " "), justify="right") for name in _FIGURES]
     table = Table(*(Column(name, no_wrap=True) for name in _key_columns(by)), *figures)
     for row in rows:
-        table.add_row(*_key(row, by), *(f"{getattr(row, name):,}" for name in _FIGURES))
+        table.add_row(
+            *(Text(printable(each)) for each in _key(row, by)), *(f"{getattr(row, name):,}" for name in _FIGURES)
+        )
     with _opened(output) as file:
         print_table(table, file)
 

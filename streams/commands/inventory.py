@@ -8,10 +8,12 @@ from typing import Final
 
 import click
 from rich.table import Column, Table
+from rich.text import Text
 
 from streams.commands.command import asynchronous
 from streams.commands.database import open_database
 from streams.commands.tables import print_table
+from streams.dead_letter_text import printable
 from streams.failure.errors import InputError, PaystreamError
 from streams.stores.article import Article
 from streams.stores.stock import count_opening_stock, read_articles
@@ -79,21 +81,25 @@ def read_opening_stock(file: Path) -> dict[str, int]:
         InputError: something is wrong in the file; it names the place.
     """
     opening: dict[str, int] = {}
+    line = 0
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             rows = csv.reader(lines, strict=True)
             if next(rows, None) != _HEADER:
                 raise InputError(file, "the first line must be: sku,quantity", line=1)
             for row in rows:
+                line = rows.line_num
                 if row:
-                    sku, quantity = _read_row(file, rows.line_num, row)
+                    sku, quantity = _read_row(file, line, row)
                     if sku in opening:
-                        raise InputError(file, "the article was there before", line=rows.line_num, column="sku")
+                        raise InputError(file, "the article was there before", line=line, column="sku")
                     opening[sku] = quantity
     except OSError as error:
         raise InputError(file, f"cannot be read: {error.strerror or error}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(file, f"not a CSV file in UTF-8: {error}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(file, f"not a text in UTF-8: {error}") from None
+    except csv.Error as error:
+        raise InputError(file, f"no CSV from here on: {error}", line=line + 1) from None
     return opening
 
 
@@ -105,8 +111,9 @@ def _read_row(file: Path, line: int, row: list[str]) -> tuple[str, int]:
         raise InputError(
             file, f"expected the name of an article, of 1 to {_LONGEST_SKU} characters", line=line, column="sku"
         )
-    if not (quantity.isascii() and quantity.isdecimal()) or int(quantity) > _MOST:
-        raise InputError(file, "expected a whole number of pieces, 0 or more", line=line, column="quantity")
+    whole = quantity.isascii() and quantity.isdecimal() and len(quantity) <= len(str(_MOST))
+    if not whole or int(quantity) > _MOST:
+        raise InputError(file, f"expected a whole number of pieces, from 0 to {_MOST:,}", line=line, column="quantity")
     return sku, int(quantity)
 
 
@@ -115,5 +122,5 @@ def _table(articles: list[Article]) -> Table:
     table = Table(Column("article", no_wrap=True), *figures)
     for each in articles:
         owed = f"[yellow]{each.back_ordered:,}[/]" if each.back_ordered else "0"
-        table.add_row(each.sku, f"{each.opening:,}", f"{each.on_hand:,}", owed, f"{each.moved:,}")
+        table.add_row(Text(printable(each.sku)), f"{each.opening:,}", f"{each.on_hand:,}", owed, f"{each.moved:,}")
     return table

@@ -10,8 +10,9 @@ from where it left it, under its own epoch, or not at all::
 A former owner that wakes up again finds no such row, rolls back, and has changed nothing. What the row says
 after a commit whose answer was lost, is what has happened.
 
-Dead letters go to Kafka before the transaction: a crash in between may write one twice, never none. The group's
-offset in Kafka is told afterwards, so that tools that show lag do; nothing is read from it.
+Dead letters go to Kafka within the transaction, just before its commit: a crash in between may write one twice, never
+none, and neither a former owner nor a batch that the database refuses writes any. The group's offset in Kafka is told
+afterwards, so that tools that show lag do; nothing is read from it.
 """
 
 from __future__ import annotations
@@ -119,17 +120,13 @@ class DatabaseFinisher(Finisher, Generic[E]):
         return self._offset
 
     async def finish(self, settled: Settled) -> Sequence[Settled]:
-        """Write dead letters and outputs, then effects and offset together.
+        """Write effects and offset together, and dead letters and outputs before they are committed.
 
         Raises:
             DependencyUnavailable: the database is down.
             EffectsRefused: it refuses the effects.
             LaneFenced: another owner has the lane.
         """
-        if self._delivered is not settled:
-            await self._deliver_alone(settled.outputs)
-            self._delivered = settled
-        crash_point("after_send")
         await self._persist(settled)
         self._delivered = None
         self._offset = settled.next_offset
@@ -145,8 +142,10 @@ class DatabaseFinisher(Finisher, Generic[E]):
         for _ in range(_CONFLICTS_ALLOWED):
             try:
                 async with self._database.transaction() as connection:
-                    if await self._move(connection, settled.next_offset) and settled.effects:
-                        await self._apply(connection, settled.effects)
+                    if await self._move(connection, settled.next_offset):
+                        if settled.effects:
+                            await self._apply(connection, settled.effects)
+                        await self._deliver_once(settled)
                 return
             except DependencyUnavailable:
                 raise
@@ -155,6 +154,13 @@ class DatabaseFinisher(Finisher, Generic[E]):
                     raise
             await asyncio.sleep(_CONFLICT_PAUSE * random.random())
         raise DependencyUnavailable(DEPENDENCY, f"{_CONFLICTS_ALLOWED} transactions in a row were in another's way")
+
+    async def _deliver_once(self, settled: Settled) -> None:
+        """Write what goes to Kafka; when the transaction has to be run again, it is there already."""
+        if self._delivered is not settled:
+            await self._deliver_alone(settled.outputs)
+            self._delivered = settled
+        crash_point("after_send")
 
     async def _move(self, connection: AsyncConnection, next_offset: int) -> bool:
         """Move the offset; False if this very batch has moved it before, and only the answer was lost."""

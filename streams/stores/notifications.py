@@ -33,7 +33,7 @@ class State(str, enum.Enum):
     """How far a notification has come."""
 
     CLAIMED = "claimed"
-    """Somebody is sending it, or died while doing so: nobody knows whether it arrived."""
+    """It is being sent, tried again, or a dead letter after its last attempt: nobody knows whether it arrived."""
     SENT = "sent"
     REFUSED = "refused"
     """Its receiver will never take it; it is a dead letter."""
@@ -82,16 +82,17 @@ async def claim(database: Database, request_id: str, order_id: str, channel: Cha
 async def record(database: Database, request_id: str, state: State) -> None:
     """Note what became of it.
 
+    What was sent is not refused afterwards, whatever a former owner of the partition, who was slower, has been told.
+
     Raises:
         DependencyUnavailable: the database is down.
     """
     sent_at = int(time.time()) if state is State.SENT else None
+    changed = update(notifications).where(notifications.c.request_id == request_id)
+    if state is State.REFUSED:
+        changed = changed.where(notifications.c.state != State.SENT.value)
     async with database.transaction() as connection:
-        await connection.execute(
-            update(notifications)
-            .where(notifications.c.request_id == request_id)
-            .values(state=state.value, sent_at=sent_at)
-        )
+        await connection.execute(changed.values(state=state.value, sent_at=sent_at))
 
 
 async def ledger_of(database: Database, name: str) -> list[LedgerEntry]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from decimal import Decimal
-from typing import Any
+from itertools import groupby, islice
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, func, literal, select
 
@@ -27,7 +28,10 @@ class By(str, enum.Enum):
     CURRENCY = "currency"
 
 
-_SECONDS = {By.MINUTE: 60, By.HOUR: 3_600, By.DAY: 86_400}
+_FIGURES: Final = ("orders", "units", "revenue", "refunds", "units_returned", "refunded")
+# Any number far below the root of 2**63: neither part of a sum can then leave 64 bits.
+_PART: Final = 1_000_000
+_SECONDS: Final = {By.MINUTE: 60, By.HOUR: 3_600, By.DAY: 86_400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +82,10 @@ async def read_sales(
         begin: the first moment that counts.
         end: the first that does not count any more.
         by: what to tell apart; currencies always are.
-        top: only so many rows, those with the highest net revenue.
+        top: only so many rows of each currency, those with the highest net revenue.
 
     Returns:
-        rows in the order of what they are told apart by, or, with `top`, the highest first.
+        rows in the order of what they are told apart by, or, with `top`, by currency and the highest first.
 
     Raises:
         DependencyUnavailable: the database is down.
@@ -96,23 +100,33 @@ async def read_sales(
         columns.currency,
     ]
     grouped = [each for each, wanted in zip(key, (size, By.COUNTRY in by, By.SKU in by, True), strict=True) if wanted]
-    sums = [func.sum(columns[name]) for name in ("orders", "units", "revenue", "refunds", "units_returned", "refunded")]
-    query = select(*key, *sums).group_by(*grouped)
+    query = select(*key, *(part for name in _FIGURES for part in _parts(columns[name]))).group_by(*grouped)
     if begin is not None:
         query = query.where(columns.minute >= int(begin.timestamp()))
     if end is not None:
         query = query.where(columns.minute < int(end.timestamp()))
-    if top is None:
-        query = query.order_by(*grouped)
-    else:
-        query = query.order_by((func.sum(columns.revenue) - func.sum(columns.refunded)).desc(), *grouped).limit(top)
+    query = query.order_by(*grouped)
     async with database.reading() as connection:
-        return [_sales(*row) for row in await connection.execute(query)]
+        sales = [_sales(*row) for row in await connection.execute(query)]
+    return sales if top is None else _highest(sales, top)
 
 
-def _sales(start: int | None, country: str | None, sku: str | None, currency: str, *figures: int | Decimal) -> Sales:
+def _parts(figure: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:
+    """Sum a figure in two parts: SQLite's sums end at 64 bits, which a year in rupiah exceeds."""
+    return func.sum(figure // literal(_PART)), func.sum(figure % literal(_PART))
+
+
+def _highest(sales: list[Sales], top: int) -> list[Sales]:
+    """Choose the rows with the highest net revenue, of each currency by itself."""
+    by_currency = groupby(sorted(sales, key=lambda each: (each.currency, -each.net)), lambda each: each.currency)
+    return [each for _, rows in by_currency for each in islice(rows, top)]
+
+
+def _sales(start: int | None, country: str | None, sku: str | None, currency: str, *parts: int | Decimal) -> Sales:
     # PostgreSQL's sums of whole numbers are decimals.
-    orders, units, revenue, refunds, returned, refunded = (int(each) for each in figures)
+    orders, units, revenue, refunds, returned, refunded = (
+        int(whole) * _PART + int(rest) for whole, rest in zip(parts[::2], parts[1::2], strict=True)
+    )
     window = None if start is None else datetime.fromtimestamp(int(start), timezone.utc)
     return Sales(
         window, country, sku, currency, orders, units, _money(revenue, currency), refunds, returned,

@@ -37,10 +37,8 @@ _WRITE_LINES: Final = (
     "INSERT INTO back_orders (sku, number, order_id, quantity) {rows} "
     "ON CONFLICT (sku, number) DO UPDATE SET quantity = excluded.quantity"
 )
-_FILLED_LINES: Final = (
-    "DELETE FROM back_orders WHERE EXISTS (SELECT 1 FROM ({rows}) AS filled "
-    "WHERE filled.sku = back_orders.sku AND filled.number = back_orders.number)"
-)
+# Not a correlated EXISTS: SQLite would read all of the rows again for every line there is.
+_FILLED_LINES: Final = "DELETE FROM back_orders WHERE (sku, number) IN ({rows})"
 
 
 class StockEffects:

@@ -128,6 +128,30 @@ async def test_a_former_owner_that_wakes_up_commits_nothing(kafka: Cluster, data
     assert await lane_offsets(database) == [LaneOffset(group, topic, 0, 10, 2)]
 
 
+async def test_an_owner_whose_offset_happens_to_be_right_is_known_by_its_epoch(
+    kafka: Cluster, database: Database
+) -> None:
+    await _prepare(database)
+    topic, group = await _topic(kafka), unique("group")
+    await produce(kafka.bootstrap_servers, topic, _numbered(1))
+    held, go_on = asyncio.Event(), asyncio.Event()
+    partition, finish = TopicPartition(topic, 0), InDatabase(database, Notes())
+
+    async def slow(record: Record, out: Outbox) -> None:
+        held.set()
+        await go_on.wait()
+        note(record, out)
+
+    async with lane_alone(kafka.bootstrap_servers, partition, slow, group=group, finish=finish) as old:
+        await held.wait()
+        async with database.transaction() as connection:  # a successor that has come, and committed nothing yet
+            await connection.execute(text("UPDATE consumer_offsets SET epoch = epoch + 1"))
+        go_on.set()
+        await eventually(lambda: old.failures, "the former owner to find out")
+    assert isinstance(old.failures[0], LaneFenced)
+    assert await _noted(database) == []
+
+
 async def test_an_offset_that_somebody_moves_meanwhile_fences_the_owner(kafka: Cluster, database: Database) -> None:
     await _prepare(database)
     topic, group = await _topic(kafka), unique("group")
@@ -157,6 +181,29 @@ async def test_a_dead_letter_is_written_and_the_effects_around_it_happen(kafka: 
         assert (agent.source.meter.tally.processed, agent.source.meter.tally.dead_lettered) == (5, 1)
     assert await _noted(database) == ["0", "1", "2", "4", "5"]
     assert [each.value for each in await read_topic(kafka.bootstrap_servers, topic + ".DLT")] == [b"3"]
+
+
+async def test_a_batch_that_is_refused_again_and_again_writes_none_of_its_dead_letters(
+    kafka: Cluster, database: Database
+) -> None:
+    await _prepare(database)
+    topic = await _topic(kafka)
+    await produce(kafka.bootstrap_servers, topic, [*_numbered(2), Raw(0, b"k", b"too long to be noted")])
+
+    def picky(record: Record, out: Outbox) -> None:
+        note(record, out)
+        if record.value == b"1":
+            raise PermanentError("never")
+
+    async with running(kafka.bootstrap_servers, [topic], picky, finish=InDatabase(database, Notes())) as agent:
+        await eventually(lambda: len(agent.batches) > 3, "the lane to try again some times")
+        assert await read_topic(kafka.bootstrap_servers, topic + ".DLT") == []
+        async with database.transaction() as connection:
+            await connection.execute(text("DROP TABLE notes"))
+            await connection.execute(text("CREATE TABLE notes (note VARCHAR(40) NOT NULL)"))
+        await agent.consumed()
+    assert await _noted(database) == ["0", "too long to be noted"]
+    assert [each.value for each in await read_topic(kafka.bootstrap_servers, topic + ".DLT")] == [b"1"]
 
 
 async def test_effects_that_the_database_refuses_halt_the_lane_and_change_nothing(

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
 from support.databases import opened
 from support.online_retail import MONTH, Sums, add_up
 
@@ -84,6 +85,7 @@ async def test_a_month_adds_up_to_the_penny_after_rollbacks_and_a_replay(databas
     hours = await read_sales(database, by=[By.HOUR])
     assert sum(row.revenue for row in hours) == expected.total.revenue
     articles = await read_sales(database, by=[By.SKU])
+    assert {row.sku: sums_of(row) for row in articles} == expected.by_sku
     assert {row.sku: row.units - row.units_returned for row in articles} == expected.moved
 
 
@@ -110,6 +112,31 @@ async def test_an_event_counts_when_it_happened_and_not_when_it_came(database: D
     (before,) = await read_sales(database, end=begin)
     assert (before.orders, before.revenue) == (1, Decimal("1.50"))
     assert await read_sales(database, begin - timedelta(days=2), begin - timedelta(days=1)) == []
+
+
+async def test_currencies_are_told_apart_everywhere(database: Database) -> None:
+    won = Decimal(90_000)
+    in_won = SaleFact("sale", "pay-9:analytics", "9", NOON, "Eire", "KRW", won, 1, (SaleLine("HEART", 1, won),))
+    await count(database, [fact(1, NOON), in_won])
+    assert [(row.currency, row.revenue) for row in await read_sales(database)] == [
+        ("GBP", Decimal("5.00")), ("KRW", Decimal(90_000)),
+    ]  # fmt: skip
+    best = await read_sales(database, by=[By.SKU], top=1)
+    assert [(row.currency, row.sku) for row in best] == [("GBP", "HEART"), ("KRW", "HEART")]
+
+
+async def test_a_report_may_exceed_what_one_window_can_hold(database: Database) -> None:
+    largest = "99999999999.99"
+    facts = [fact(number, NOON + timedelta(minutes=number // 50), largest) for number in range(300)]
+    await count(database, facts)
+    (total,) = await read_sales(database)
+    assert total.revenue == 300 * Decimal(largest)
+
+
+async def test_a_window_that_would_leave_64_bits_is_refused_and_not_rounded(database: Database) -> None:
+    with pytest.raises(DBAPIError):
+        await count(database, [fact(number, NOON, "99999999999.99") for number in range(100)])
+    assert await read_sales(database) == []
 
 
 # -- the command -------------------------------------------------------------------------------------
@@ -151,6 +178,12 @@ def test_a_report_is_a_table_or_csv_or_parquet_with_the_same_figures(filled: str
     assert [(row["country"], row["net"]) for row in pq.read_table(file).to_pylist()] == [
         ("Eire", Decimal("4.000000")), ("Korea", Decimal("7.500000")),
     ]  # fmt: skip
+
+
+def test_a_report_ends_before_the_moment_given_and_counts_single_minutes(filled: str) -> None:
+    assert run(filled, "--to", "2010-12-01T12:00", "--format", "csv").output.count("\n") == 1
+    report = run(filled, "--from", "2010-12-01T12:00", "--to", "2010-12-01T12:01", "--by", "minute", "--format", "csv")
+    assert [row["minute"] for row in csv.DictReader(io.StringIO(report.output))] == ["2010-12-01T12:00Z"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,23 +13,25 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from pydantic import ValidationError
 from support.agent import running, unique
-from support.databases import opened
+from support.databases import opened, upgraded
 from support.kafka import create_topic, produce
 from support.payments import Raw
 from support.waiting import eventually
 
 from agents.inventory import on_movement
-from models.inventory import StockLine, StockMovement
+from models.inventory import ADAPTER, StockLine, StockMovement
 from streams.commands.inventory import inventory as command
 from streams.database.engine import Database
 from streams.database.in_database import InDatabase
 from streams.database.offsets import seek
+from streams.database.statements import packed, with_rows
 from streams.failure.errors import ExitStatus
 from streams.sandbox import Cluster
 from streams.settings import settings
 from streams.stores.article import Article
-from streams.stores.stock import StockEffects, count_opening_stock, movements_applied, read_articles
+from streams.stores.stock import _FILLED_LINES, StockEffects, count_opening_stock, movements_applied, read_articles
 
 NOW = datetime(2010, 12, 1, 8, 26, tzinfo=timezone.utc)
 SKUS = [f"A{number:02}" for number in range(12)]
@@ -88,6 +91,27 @@ async def test_batches_do_what_single_movements_do_and_repeats_do_nothing(databa
     await apply(database, everything)
     assert await figures(database) == after
     assert await movements_applied(database) == 200
+
+
+@pytest.mark.parametrize("quantity", [2**31 * 10_000 + 1, -(2**31) * 10_000 - 1, True, 1.0, "1"])
+def test_a_quantity_that_no_order_can_have_is_no_movement(quantity: object) -> None:
+    body = json.loads(movement(1, A01=1).to_json())
+    body["lines"][0]["quantity"] = quantity
+    with pytest.raises(ValidationError):
+        ADAPTER.validate_json(json.dumps(body))
+
+
+async def test_filled_lines_are_found_by_their_key_however_many_there_are(database: Database) -> None:
+    await apply(database, [movement(number, A01=1, A02=1) for number in range(2_000)])
+    await count_opening_stock(database, {"A01": 1_500})
+    one, two = await figures(database)
+    assert (len(one.open), one.open[0].order_id, len(two.open)) == (500, "1500", 2_000)
+    if database.dialect == "sqlite":
+        async with database.reading() as connection:
+            plan = await connection.execute(
+                with_rows(connection, f"EXPLAIN QUERY PLAN {_FILLED_LINES}", sku=str, number=int), packed([])
+            )
+            assert "SCAN back_orders" not in [row.detail for row in plan]
 
 
 async def test_lanes_that_move_the_same_articles_at_once_lose_nothing(database: Database) -> None:
@@ -163,12 +187,24 @@ def test_stock_is_loaded_and_shown_with_what_is_owed_to_whom(database_url: str, 
     assert "nothing is known of NOBODY" in nobody.output
 
 
+def test_the_name_of_an_article_is_shown_as_it_is(database_url: str, tmp_path: Path) -> None:
+    asyncio.run(upgraded(database_url))
+    (tmp_path / "opening.csv").write_text("sku,quantity\n[/x],5\n[red]x,5\n")
+    assert run(database_url, "load", tmp_path / "opening.csv").exit_code == 0
+    shown = run(database_url, "show").output
+    assert "[/x]" in shown
+    assert "[red]x" in shown
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [
         ("HEART,5\n", ":1: the first line must be: sku,quantity"),
         ("sku,quantity\nHEART,-5\n", ":2: column 'quantity': expected a whole number"),
         ("sku,quantity\nHEART,5.5\n", ":2: column 'quantity': expected a whole number"),
+        ("sku,quantity\nHEART,1000000000001\n", ":2: column 'quantity': expected a whole number of pieces, from 0 to"),
+        (f"sku,quantity\nHEART,{'9' * 5000}\n", ":2: column 'quantity': expected a whole number of pieces, from 0 to"),
+        ('sku,quantity\nHEART,5\n"LANTERN,5\n', ":3: no CSV from here on"),
         ("sku,quantity\n,5\n", ":2: column 'sku': expected the name of an article"),
         ("sku,quantity\nHEART,5,6\n", ":2: 3 columns"),
         ("sku,quantity\nHEART,5\nHEART,6\n", ":3: column 'sku': the article was there before"),

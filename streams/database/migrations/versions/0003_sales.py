@@ -22,6 +22,13 @@ def _columns(*key: sa.Column[Any]) -> tuple[sa.Column[Any], ...]:
     )
 
 
+def _whole(table: str) -> sa.CheckConstraint:
+    """Have SQLite refuse a sum beyond 64 bits, as PostgreSQL does; by itself it would go on with a rounded one."""
+    return sa.CheckConstraint(
+        "typeof(revenue) = 'integer' AND typeof(refunded) = 'integer'", name=f"ck_{table}_whole"
+    ).ddl_if(dialect="sqlite")  # fmt: skip
+
+
 def upgrade() -> None:
     """Create the tables of the sales."""
     op.create_table(
@@ -32,10 +39,12 @@ def upgrade() -> None:
     op.create_table(
         "sales_totals",
         *_columns(),
+        _whole("sales_totals"),
         sa.PrimaryKeyConstraint("minute", "currency", "country", name="pk_sales_totals"),
     )
     op.create_table(
         "sales_articles",
         *_columns(sa.Column("sku", sa.String(128), nullable=False)),
+        _whole("sales_articles"),
         sa.PrimaryKeyConstraint("minute", "currency", "country", "sku", name="pk_sales_articles"),
     )
