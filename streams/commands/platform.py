@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final
 
 import click
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from rich.table import Column, Table
 
 from streams.commands.command import asynchronous
 from streams.commands.tables import print_table
-from streams.delivery.clients import client_options, connect, silent_clients
-from streams.failure.errors import ExitStatus, PaystreamError, SetupError
-from streams.settings import Settings, settings
+from streams.delivery.clients import close_consumer, connect, make_consumer, silent_clients
+from streams.delivery.group_offsets import committed_position
+from streams.failure.errors import BrokerUnreachable, ExitStatus, PaystreamError, SetupError, TopicMissing
+from streams.platform_settings import Sink
+from streams.settings import KafkaSettings, Settings, settings
 from streams.topics import PLATFORM_ORDERS
 
 if TYPE_CHECKING:
+    from streams.parquet.check import Committed, FoundFile, PartitionReport
     from streams.parquet.folder import Folder
     from streams.parquet.ranges import FileRange
 
 # The agent's name: a group is <app id>.<agent>.
-_AGENT = "platform"
+_AGENT: Final = "platform"
+_STYLES: Final = {"complete": "green", "see below": "bold red", "nothing yet": "dim"}
 
 
 @click.group()
@@ -35,94 +41,149 @@ def platform() -> None:
 async def check() -> None:
     """Compare the files with the committed offsets; exit with status 1 if they disagree.
 
-    Every offset must be covered by exactly one range of files, every record be there once, and the files end where
-    the committed offset says. Change nothing; may be run while workers run.
+    Every offset must be covered by exactly one range of files, every record be there once, the files end where the
+    committed offset says, and nothing else lie where readers look. Every file is read whole, so that a damaged one
+    is found. Change nothing; may be run while workers run.
     """
     try:
-        from streams.parquet.check import Committed, by_partition, missing_days
+        from streams.parquet.check import by_partition
         from streams.parquet.folder import Folder
-        from streams.parquet.ranges import Mark
     except ImportError as error:
         raise SetupError(f"this needs {error.name}: install paystream[parquet]") from None
     chosen = settings()
+    if chosen.platform.sink is not Sink.FILES:
+        raise SetupError(
+            f"PAYSTREAM_PLATFORM__SINK={chosen.platform.sink.value}: the records go to the platform's API, so there "
+            "are no files to check"
+        )
     folder = Folder(chosen.platform.folder)
     with silent_clients():
-        partitions = await _partitions(chosen)
+        partitions = await _partitions(chosen.kafka)
         # A worker may go on meanwhile: files must reach to what was committed before, and not beyond what is now.
-        before = await _committed(chosen)
+        before = await _positions(chosen, partitions)
         try:
             # First those aside: one that is moved meanwhile is then seen twice, and not missed.
             waiting = folder.waiting()
-            found = _read(folder)
+            files, foreign = _read_all(folder)
         except OSError as error:
             raise PaystreamError(f"{folder.url} cannot be listed: {error.strerror or error}") from error
-        after = await _committed(chosen)
-    committed = {
-        number: Committed(position.offset, Mark.of(position.metadata), after[number].offset)
-        for number, position in before.items()
-    }
-    flaws = [*found.unreadable, *missing_days(found.shown, waiting)]
-    reports = by_partition(PLATFORM_ORDERS, found.files, waiting, committed, partitions | set(committed), flaws)
-    _show(reports, folder.url)
-    if any(report.problems for report in reports):
+        after = await _positions(chosen, partitions)
+    reports = by_partition(PLATFORM_ORDERS, files, waiting, _committed(before, after), partitions)
+    _show(reports, foreign, folder.url)
+    if foreign or any(report.problems for report in reports):
         raise SystemExit(int(ExitStatus.FAILED))
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What the folder's files say."""
-
-    files: list[tuple[FileRange, list[int]]] = field(default_factory=list)
-    shown: list[tuple[FileRange, str, frozenset[str]]] = field(default_factory=list)
-    unreadable: list[tuple[FileRange, str]] = field(default_factory=list)
+# -- files -----------------------------------------------------------------------------------------
 
 
-def _read(folder: Folder) -> _Found:
-    found = _Found()
+def _read_all(folder: Folder) -> tuple[list[FoundFile], list[str]]:
+    """Read the topic's files; list those that readers see, too, and that do not belong there."""
+    files, foreign = [], folder.foreign()
     for covered, path in folder.published():
-        day = path.rpartition("/")[0].rpartition("/")[2].removeprefix("dt=")
-        offsets: list[int] = []
-        days: frozenset[str] = frozenset()
-        try:
-            offsets, days = folder.read_back(path)
-        except OSError as error:
-            found.unreadable.append((covered, f"{path} cannot be read: {error.strerror or error}"))
-        found.files.append((covered, offsets))
-        found.shown.append((covered, day, days))
+        if covered.topic == PLATFORM_ORDERS:
+            files.append(_read(folder, covered, path))
+        else:
+            foreign.append(path)
+    return files, foreign
+
+
+def _read(folder: Folder, covered: FileRange, path: str) -> FoundFile:
+    from streams.parquet.check import FoundFile
+
+    day = path.rpartition("/")[0].rpartition("/")[2].removeprefix("dt=")
+    try:
+        offsets, days = folder.read_back(path)
+    except OSError as error:
+        return FoundFile(covered, day, flaw=f"{path} cannot be read: {error.strerror or error}")
+    misplaced = f"{path} is in the folder of a day of which its range has no file" if days and day not in days else ""
+    return FoundFile(covered, day, offsets, days, misplaced)
+
+
+# -- brokers ---------------------------------------------------------------------------------------
+
+
+async def _partitions(kafka: KafkaSettings) -> set[int]:
+    client = await connect(kafka)
+    try:
+        # All topics are asked for, as asking for a missing one by its name may create it.
+        found = (await client.fetch_all_metadata()).partitions_for_topic(PLATFORM_ORDERS)
+    except KafkaError as error:
+        raise _as_ours(error, kafka) from error
+    finally:
+        await client.close()
+    if not found:
+        raise TopicMissing(
+            f"there is no topic {PLATFORM_ORDERS} at {kafka.bootstrap_servers}: create it with 'paystream topics apply'"
+        )
+    return set(found)
+
+
+async def _positions(chosen: Settings, partitions: Iterable[int]) -> dict[int, OffsetAndMetadata]:
+    """Ask what the agent's group has committed, without joining it.
+
+    Raises:
+        BrokerUnreachable: the brokers did not say within the deadline.
+        SetupError: they refuse to.
+    """
+    kafka, group = chosen.kafka, f"{chosen.app_id}.{_AGENT}"
+    consumer = make_consumer(kafka, group, chosen.delivery.max_batch_bytes)
+    try:
+        return await asyncio.wait_for(_ask(consumer, group, partitions), kafka.deadline)
+    except asyncio.TimeoutError as error:
+        raise BrokerUnreachable(
+            f"the brokers at {kafka.bootstrap_servers} did not say for {kafka.deadline:g} s what {group} has committed"
+        ) from error
+    except KafkaError as error:
+        raise _as_ours(error, kafka) from error
+    finally:
+        await close_consumer(consumer)
+
+
+async def _ask(consumer: AIOKafkaConsumer, group: str, partitions: Iterable[int]) -> dict[int, OffsetAndMetadata]:
+    await consumer.start()
+    found = {}
+    for number in partitions:
+        position = await committed_position(consumer, group, TopicPartition(PLATFORM_ORDERS, number))
+        if position is not None:
+            found[number] = position
     return found
 
 
-async def _partitions(chosen: Settings) -> set[int]:
-    client = await connect(chosen.kafka)
-    try:
-        return set((await client.fetch_all_metadata()).partitions_for_topic(PLATFORM_ORDERS) or ())
-    finally:
-        await client.close()
+def _as_ours(error: KafkaError, kafka: KafkaSettings) -> SetupError:
+    if isinstance(error, KafkaConnectionError):
+        return BrokerUnreachable(f"the brokers at {kafka.bootstrap_servers} have gone: {error}")
+    return SetupError(f"the brokers at {kafka.bootstrap_servers} said: {error}")
 
 
-async def _committed(chosen: Settings) -> dict[int, OffsetAndMetadata]:
-    admin = AIOKafkaAdminClient(**client_options(chosen.kafka))
-    try:
-        await admin.start()
-        offsets = await admin.list_consumer_group_offsets(f"{chosen.app_id}.{_AGENT}")
-    finally:
-        await admin.close()
-    return {
-        source.partition: found
-        for source, found in offsets.items()
-        if source.topic == PLATFORM_ORDERS and found.offset >= 0
-    }
+def _committed(before: Mapping[int, OffsetAndMetadata], after: Mapping[int, OffsetAndMetadata]) -> dict[int, Committed]:
+    from streams.parquet.check import Committed
+    from streams.parquet.ranges import Mark
+
+    nothing = OffsetAndMetadata(0, "")
+    found = {}
+    for number in before.keys() | after.keys():
+        position = before.get(number, nothing)
+        # What is forgotten meanwhile (the group was deleted) was there when the files were listed.
+        found[number] = Committed(position.offset, Mark.of(position.metadata), after.get(number, position).offset)
+    return found
 
 
-def _show(reports: list[Any], url: str) -> None:
+# -- the answer ------------------------------------------------------------------------------------
+
+
+def _show(reports: list[PartitionReport], foreign: list[str], url: str) -> None:
     figures = [Column(name, justify="right") for name in ("files", "records", "from", "to", "committed")]
-    table = Table(Column("partition", no_wrap=True), *figures, "verdict", title=url, title_justify="left")
+    table = Table(Column("partition", no_wrap=True), *figures, "verdict")
     for each in reports:
         last = None if each.end is None else each.end - 1
         shown = ["-" if number is None else f"{number:,}" for number in (each.first, last, each.committed)]
-        verdict = "[bold red]see below[/]" if each.problems else "[green]complete[/]"
+        verdict = f"[{_STYLES[each.verdict]}]{each.verdict}[/]"
         table.add_row(f"{PLATFORM_ORDERS}-{each.partition}", f"{each.files:,}", f"{each.rows:,}", *shown, verdict)
+    click.echo(url)
     print_table(table)
     for each in reports:
         for line in (*each.problems, *each.notes):
             click.echo(f"{PLATFORM_ORDERS}-{each.partition}: {line}")
+    for path in foreign:
+        click.echo(f"{path} is none of the agent's files, or not where it belongs, and readers would see it")

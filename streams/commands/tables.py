@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import IO
+from typing import IO, Final
 
 from rich.console import Console
 from rich.table import Table
+
+# A table is never measured as wider than its console.
+_WIDER_THAN_ANY: Final = 1_000_000
 
 
 def print_table(table: Table, file: IO[str] | None = None) -> None:
@@ -13,5 +16,6 @@ def print_table(table: Table, file: IO[str] | None = None) -> None:
     console = Console(file=file)
     for column in table.columns:
         column.no_wrap = True
-    console.width = max(console.width, console.measure(table).maximum)
+    screen, console.width = console.width, _WIDER_THAN_ANY
+    console.width = max(screen, console.measure(table).maximum)
     console.print(table)

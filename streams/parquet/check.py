@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from streams.parquet.ranges import FileRange, Mark, WaitingFile
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file where readers look.
+
+    Attributes:
+        covered: the offsets that its name says.
+        day: in whose folder it is.
+        offsets: of its rows.
+        days: of which its range has files, as it says itself.
+        flaw: what is wrong with it alone, in words; empty if nothing is.
+    """
+
+    covered: FileRange
+    day: str
+    offsets: Sequence[int] = ()
+    days: frozenset[str] = frozenset()
+    flaw: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +33,7 @@ class Committed:
     """What a partition's group has committed.
 
     Attributes:
-        offset: before the files were listed.
+        offset: before the files were listed; 0 if there was none yet.
         mark: what came with it.
         latest: the offset after they were listed; a worker may have gone on meanwhile.
     """
@@ -23,6 +41,11 @@ class Committed:
     offset: int
     mark: Mark | None
     latest: int
+
+    @property
+    def begin(self) -> int | None:
+        """Where the partition's very first range began, if that is known."""
+        return self.mark.begin if self.mark is not None else None
 
 
 @dataclass(slots=True)
@@ -49,118 +72,164 @@ class PartitionReport:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def verdict(self) -> str:
+        """Say it in two words."""
+        if self.problems:
+            return "see below"
+        return "complete" if self.files or self.committed is not None else "nothing yet"
+
 
 def check_partition(
-    partition: int,
-    files: Sequence[tuple[FileRange, Sequence[int]]],
-    waiting: Iterable[WaitingFile],
-    committed: Committed | None,
-    flaws: Iterable[str] = (),
+    partition: int, files: Sequence[FoundFile], waiting: Sequence[WaitingFile], committed: Committed | None
 ) -> PartitionReport:
     """Compare the files of one partition with what is committed.
 
+    Gaps and days are looked for below the offset that was committed before the files were listed: of what a
+    worker commits meanwhile, some files may be listed and others not.
+
     Arguments:
         partition: its number.
-        files: ranges, and the offsets of the rows in each file.
+        files: those that readers see.
         waiting: files of the partition that are aside.
         committed: what its group has committed.
-        flaws: what is wrong with single files, in words.
     """
-    report = PartitionReport(partition, len(files), sum(len(offsets) for _, offsets in files))
-    report.problems.extend(flaws)
+    report = PartitionReport(partition, len(files), sum(len(each.offsets) for each in files))
     report.committed = committed.offset if committed is not None else None
-    ranges = sorted({found for found, _ in files})
-    unshown = [each for each in waiting if committed and committed.mark and each.token == committed.mark.token]
+    report.problems.extend(each.flaw for each in files if each.flaw)
+    ranges = sorted({each.covered for each in files})
     if ranges:
         report.first, report.end = ranges[0].first, max(each.next_offset for each in ranges)
-    _compare_ranges(report, ranges)
+    unshown = [each for each in waiting if committed and committed.mark and each.token == committed.mark.token]
+    _compare_ranges(report, ranges, committed, unshown)
+    _compare_days(report, files, committed, unshown)
     _compare_rows(report, files)
-    _compare_end(report, committed, unshown)
-    leftovers = len(list(waiting)) - len(unshown)
-    if unshown:
-        report.notes.append(f"{len(unshown)} files are committed and not shown yet: the next worker shows them")
-    if leftovers:
-        report.notes.append(
-            f"{leftovers} files aside, of batches that were not committed: a worker deletes them after its next commit"
-        )
+    _compare_end(report, committed)
+    _note_those_aside(report, len(unshown), len(waiting) - len(unshown))
     return report
 
 
-def missing_days(
-    shown: Iterable[tuple[FileRange, str, frozenset[str]]], waiting: Iterable[WaitingFile]
-) -> list[tuple[FileRange, str]]:
-    """Find the files of which only their fellows know: a range has one for each day, and each names all of them.
-
-    Arguments:
-        shown: of each file its range, its day, and the days that it names.
-        waiting: files aside; those of a range that is just being shown are not missing.
-    """
-    there: dict[FileRange, set[str]] = defaultdict(set)
-    named: dict[FileRange, set[str]] = defaultdict(set)
-    for found, day, days in shown:
-        there[found].add(day)
-        named[found] |= days
-    aside = {(each.topic, each.partition, each.first, each.day) for each in waiting}
-    return [
-        (found, f"the file of offsets {found.first} to {found.next_offset - 1} for {day} is missing")
-        for found, days in sorted(named.items())
-        for day in sorted(days - there[found])
-        if (found.topic, found.partition, found.first, day) not in aside
-    ]
+def _compare_ranges(
+    report: PartitionReport, ranges: Sequence[FileRange], committed: Committed | None, unshown: Sequence[WaitingFile]
+) -> None:
+    known = committed.begin if committed is not None else None
+    begin = report.first if known is None else known
+    end = report.end if committed is None else _covered(committed, unshown)
+    if begin is not None and end is not None:
+        report.problems.extend(
+            f"a gap: nothing covers offsets {first} to {last}" for first, last in _gaps(ranges, begin, end)
+        )
+        # Whoever sets an offset by hand, behind files that are gone on purpose, has seen the gap.
+        report.notes.extend(
+            f"a gap: nothing covers offsets {first} to {last}, before something else set the offset to {begin}"
+            for first, last in _gaps(ranges, begin if report.first is None else report.first, begin)
+        )
+    for first, last in _overlaps(ranges):
+        report.problems.append(f"an overlap: offsets {first} to {last} are covered twice")
 
 
-def _compare_ranges(report: PartitionReport, ranges: Sequence[FileRange]) -> None:
-    for before, after in pairwise(ranges):
-        if after.first > before.next_offset:
-            report.problems.append(f"a gap: nothing covers offsets {before.next_offset} to {after.first - 1}")
-        elif after.first < before.next_offset:
-            end = min(before.next_offset, after.next_offset) - 1
-            report.problems.append(f"an overlap: offsets {after.first} to {end} are covered twice")
+def _covered(committed: Committed, unshown: Sequence[WaitingFile]) -> int:
+    """Return where the files must at least end: not at the offset if its range has no rows, so no file, or none yet."""
+    mark = committed.mark
+    return mark.first if mark is not None and (unshown or not mark.token) else committed.offset
 
 
-def _compare_rows(report: PartitionReport, files: Iterable[tuple[FileRange, Sequence[int]]]) -> None:
+def _gaps(ranges: Iterable[FileRange], begin: int, end: int) -> Iterator[tuple[int, int]]:
+    reach = begin
+    for each in ranges:
+        if reach < min(each.first, end):
+            yield reach, min(each.first, end) - 1
+        reach = max(reach, each.next_offset)
+    if reach < end:
+        yield reach, end - 1
+
+
+def _overlaps(ranges: Sequence[FileRange]) -> Iterator[tuple[int, int]]:
+    reach = 0
+    for each in ranges:
+        if each.first < reach:
+            yield each.first, min(reach, each.next_offset) - 1
+        reach = max(reach, each.next_offset)
+
+
+def _compare_days(
+    report: PartitionReport, files: Iterable[FoundFile], committed: Committed | None, unshown: Sequence[WaitingFile]
+) -> None:
+    """Find the files of which only their fellows know, or the mark: a range has one for each day, and names them."""
+    there: dict[tuple[int, int], set[str]] = defaultdict(set)
+    named: dict[tuple[int, int], set[str]] = defaultdict(set)
+    for each in files:
+        bounds = each.covered.first, each.covered.next_offset
+        there[bounds].add(each.day)
+        named[bounds] |= each.days
+    if committed is not None and committed.mark is not None:
+        bounds = committed.mark.first, committed.offset
+        there[bounds] |= {each.day for each in unshown}
+        if there[bounds] and committed.mark.day:  # or all of it is missing, which is a gap
+            named[bounds].add(committed.mark.day)
+    for (first, end), days in sorted(named.items()):
+        if committed is None or end <= committed.offset:
+            report.problems.extend(
+                f"the file of offsets {first} to {end - 1} for {day} is missing"
+                for day in sorted(days - there[first, end])
+            )
+
+
+def _compare_rows(report: PartitionReport, files: Iterable[FoundFile]) -> None:
     seen: Counter[int] = Counter()
-    for covered, offsets in files:
-        seen.update(offsets)
-        outside = [each for each in offsets if not covered.first <= each < covered.next_offset]
+    for each in files:
+        seen.update(each.offsets)
+        first, end = each.covered.first, each.covered.next_offset
+        outside = [offset for offset in each.offsets if not first <= offset < end]
         if outside:
-            report.problems.append(f"offset {outside[0]} is in a file of {covered.first} to {covered.next_offset - 1}")
+            report.problems.append(f"offset {outside[0]} is in a file of {first} to {end - 1}")
     twice = [offset for offset, times in seen.items() if times > 1]
     if twice:
         report.problems.append(f"{len(twice)} records are there more than once, the first at offset {min(twice)}")
 
 
-def _compare_end(report: PartitionReport, committed: Committed | None, unshown: Sequence[WaitingFile]) -> None:
+def _compare_end(report: PartitionReport, committed: Committed | None) -> None:
     if committed is None:
         if report.end is not None:
             report.problems.append("there are files, and no offset is committed: is it the right group and folder?")
         return
-    # A range without rows has no file: the files then end where it began.
-    covered = committed.offset
-    if committed.mark is not None and (unshown or not committed.mark.token):
-        covered = committed.mark.first
-    if report.end is None:
-        if committed.mark is not None and committed.mark.token and not unshown:
-            report.problems.append(f"no file at all, but offset {committed.offset} is committed")
-    elif report.end < covered:
-        report.problems.append(f"a gap: nothing covers offsets {report.end} to {covered - 1}, which are committed")
-    elif report.end > committed.latest:
-        report.problems.append(f"files go on to offset {report.end - 1}, but only {committed.latest} is committed")
+    foreign = f"offset {committed.offset} was set by something else than the platform agent"
+    if report.end is not None:
+        if report.end > committed.latest:
+            report.problems.append(f"files go on to offset {report.end - 1}, but only {committed.latest} is committed")
+        if committed.mark is None and committed.offset:
+            report.notes.append(foreign)
+    elif committed.mark is None and committed.offset:
+        report.problems.append(f"no file at all, and {foreign}")
+
+
+def _note_those_aside(report: PartitionReport, unshown: int, others: int) -> None:
+    if unshown:
+        report.notes.append(f"{unshown} files are committed and not shown yet: the next worker shows them")
+    if others:
+        report.notes.append(
+            f"{others} files aside, of batches that are not committed: if no worker is about to commit them, "
+            "the partition's next owner deletes them"
+        )
 
 
 def by_partition(
-    topic: str, files: Iterable[tuple[FileRange, Sequence[int]]], waiting: Iterable[WaitingFile],
-    committed: Mapping[int, Committed], partitions: Iterable[int], flaws: Sequence[tuple[FileRange, str]] = (),
+    topic: str, files: Sequence[FoundFile], waiting: Sequence[WaitingFile], committed: Mapping[int, Committed],
+    partitions: Iterable[int],
 ) -> list[PartitionReport]:  # fmt: skip
-    """Check every partition of a topic."""
-    every_file, every_waiting = list(files), list(waiting)
-    return [
-        check_partition(
-            number,
-            [each for each in every_file if (each[0].topic, each[0].partition) == (topic, number)],
-            [each for each in every_waiting if (each.topic, each.partition) == (topic, number)],
-            committed.get(number),
-            [flaw for found, flaw in flaws if (found.topic, found.partition) == (topic, number)],
-        )
-        for number in sorted(partitions)
+    """Check every partition of a topic, and those that only the files know."""
+    existing, every_aside = set(partitions), defaultdict(list)
+    every_file: dict[int, list[FoundFile]] = defaultdict(list)
+    for file in files:
+        every_file[file.covered.partition].append(file)
+    for each in waiting:
+        if each.topic == topic:
+            every_aside[each.partition].append(each)
+    reports = [
+        check_partition(number, every_file[number], every_aside[number], committed.get(number))
+        for number in sorted(existing | set(every_file))
     ]
+    for report in reports:
+        if report.partition not in existing:
+            report.problems.insert(0, f"{topic} has no such partition")
+    return reports

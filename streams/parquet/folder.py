@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from streams.failure.errors import FilesDisagree, SetupError
 from streams.parquet.ranges import ASIDE, FileRange, WaitingFile, noted_days
+from streams.parquet.rows import SCHEMA
 
 _COMPRESSION: Final = "zstd"
 # They know no folders, and s3fs would take the making of one for the making of a bucket: of one that is misspelt, say.
@@ -163,8 +164,11 @@ class Folder:
             try:
                 table = pq.read_table(file, page_checksum_verification=True)
                 offsets: list[int] = table["source_offset"].to_pylist()
-            except (pa.ArrowInvalid, OSError, KeyError) as error:
+                intact = table.schema.remove_metadata().equals(SCHEMA)  # no checksum covers the footer
+            except (pa.ArrowException, OSError, KeyError, ValueError) as error:
                 raise OSError("it is no Parquet file of ours, or is damaged") from error
+        if not intact:
+            raise OSError("its columns are not ours")
         return offsets, noted_days(table.schema.metadata)
 
     @contextlib.contextmanager
