@@ -1,8 +1,8 @@
 """An agent of your own, which runs beside paystream's.
 
-There must be a topic ``loyalty.points``, as the pipeline's own topics are all that ``paystream topics apply``
-knows of. Then::
+It writes to a topic of its own, which ``paystream topics apply`` creates if it is named::
 
+    paystream topics apply loyalty.points
     PYTHONPATH=examples/own_agent PAYSTREAM_AGENTS=agents.payments,agents.dead_letters,loyalty \
         paystream worker -l info
 """

@@ -35,6 +35,9 @@ ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yml"
 BROKERS = ("kafka-1", "kafka-2", "kafka-3")
 OURS = ("database", "topics", "worker")
+ALL = {*BROKERS, "postgres", "mail", *OURS}
+# The mail server's image has these two, and no others are set: letters, and the page that shows them.
+MAIL_PORT, MAIL_PAGE = 1025, 8025
 # Where a broker is: in a container, a host and ports of its own; here, others.
 _PLACES = (
     "node.id",
@@ -78,8 +81,8 @@ def listeners(text: str) -> dict[str, tuple[str, int]]:
 # -- ours ------------------------------------------------------------------------------------------
 
 
-def test_there_are_three_brokers_a_database_a_job_for_each_and_a_worker() -> None:
-    assert set(services()) == {*BROKERS, "postgres", *OURS}
+def test_there_are_three_brokers_a_database_a_job_for_each_a_mail_server_and_a_worker() -> None:
+    assert set(services()) == ALL
 
 
 def test_our_services_know_the_database_by_what_its_own_service_says(settings_of: SettingsOf) -> None:
@@ -95,6 +98,21 @@ def test_the_platforms_files_are_in_a_volume_that_the_worker_may_write(settings_
     home = "/home/paystream"
     assert volume.split(":")[1] == f"{home}/{settings_of('worker').platform.folder}"
     assert f"--owner paystream {volume.split(':')[1]}" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+def test_workers_send_their_letters_to_a_mail_server_of_the_file(settings_of: SettingsOf) -> None:
+    there = settings_of("worker").notifications
+    assert services()[there.smtp_host]["hostname"] == there.smtp_host == "mail"
+    assert (there.smtp_port, there.smtp_security) == (MAIL_PORT, "none")
+    assert "environment" not in services()["mail"]
+
+
+def test_the_letters_can_be_looked_at_and_leave_the_port_of_a_mailbox_outside_alone() -> None:
+    (published,) = services()["mail"]["ports"]
+    _, outside, inside = published.split(":")
+    assert int(inside) == MAIL_PAGE
+    assert int(outside) != Settings().notifications.smtp_port
+    assert f"http://127.0.0.1:{outside}/" in FILE.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("service", OURS)
@@ -147,9 +165,10 @@ def test_workers_start_when_the_topics_are_there_and_topics_when_the_brokers_are
 
 def test_nothing_can_be_reached_from_outside_this_machine() -> None:
     published = [port for service in services().values() for port in service.get("ports", [])]
-    assert len(published) == len(BROKERS)
-    assert len(set(published)) == len(BROKERS)
+    assert len(published) == len([*BROKERS, "mail"])
     assert all(port.startswith("127.0.0.1:") for port in published)
+    outside = [port.split(":")[1] for port in published]
+    assert len(set(outside)) == len(outside)
 
 
 @pytest.mark.parametrize("broker", BROKERS)
@@ -299,7 +318,7 @@ def test_docker_compose_itself_accepts_the_file() -> None:
         [*compose, "--file", str(FILE), "config"], capture_output=True, text=True, timeout=60, env=clean
     )
     assert answer.returncode == 0, answer.stderr
-    assert set(yaml.safe_load(answer.stdout)["services"]) == {*BROKERS, *OURS}
+    assert set(yaml.safe_load(answer.stdout)["services"]) == ALL
 
 
 def find_compose() -> list[str] | None:

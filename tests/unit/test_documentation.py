@@ -20,14 +20,17 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 import pytest
+import yaml
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
+from sqlalchemy.engine import make_url
 
-from streams.failure.errors import ExitStatus
+from streams.failure.errors import ExitStatus, SetupError
 from streams.settings import PREFIX, Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATION = ROOT / "docs" / "configuration.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
 README = ROOT / "README.md"
 PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")],
@@ -246,6 +249,111 @@ def test_every_setting_that_is_named_exists(page: Path) -> None:
         assert variable in all_settings() or variable.startswith(_NO_SETTINGS), variable
 
 
+# -- the manifests for Kubernetes -----------------------------------------------------------------------
+
+
+def manifests(kind: str) -> dict[str, Any]:
+    """Return the page's manifests of a kind, by name."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", OPERATIONS.read_text(encoding="utf-8"), re.M | re.S)
+    every = [each for block in blocks for each in yaml.safe_load_all(block)]
+    return {each["metadata"]["name"]: each for each in every if each["kind"] == kind}
+
+
+def pod(kind: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = manifests(kind)[name]["spec"]["template"]["spec"]
+    return found
+
+
+def containers() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield every container, with its pod."""
+    for kind, name in (("Job", "paystream-prepare"), ("StatefulSet", "paystream")):
+        spec = pod(kind, name)
+        yield from ((container, spec) for container in [*spec.get("initContainers", []), *spec["containers"]])
+
+
+def environment(container: dict[str, Any]) -> dict[str, str]:
+    """Return the variables that a container would have; the first pod's, where they differ."""
+    found: dict[str, str] = {}
+    for source in container["envFrom"]:
+        ((kind, reference),) = source.items()
+        found |= {
+            "configMapRef": lambda name: manifests("ConfigMap")[name]["data"],
+            "secretRef": lambda name: manifests("Secret")[name]["stringData"],
+        }[kind](reference["name"])
+    for variable in container.get("env", []):
+        assert variable["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+        found[variable["name"]] = "paystream-0"
+    return found
+
+
+def settings_in(container: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name, value in environment(container).items():
+        assert isinstance(value, str), f"Kubernetes takes text only: {name}"
+        assert name.startswith(PREFIX)
+        monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+def test_workers_on_kubernetes_have_a_database_a_folder_a_mail_server_and_a_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (worker,) = pod("StatefulSet", "paystream")["containers"]
+    chosen = settings_in(worker, monkeypatch)
+    default = Settings.model_construct()
+    assert chosen.database.url != default.database.url
+    assert chosen.platform.folder != default.platform.folder
+    assert make_url(chosen.database.url.get_secret_value()).get_backend_name() == "postgresql"
+    assert chosen.notifications.smtp_host != default.notifications.smtp_host
+    assert chosen.notifications.smtp_security != "none"
+    assert chosen.kafka.instance_id == "paystream-0"
+
+
+def test_passwords_on_kubernetes_are_in_the_secret_alone() -> None:
+    secrets = {name for name, field in all_settings().items() if "SecretStr" in str(field.annotation)}
+    assert manifests("Secret")["paystream"]["stringData"].keys() & secrets
+    assert not manifests("ConfigMap")["paystream"]["data"].keys() & secrets
+
+
+def test_the_platforms_files_are_on_a_volume_that_workers_on_kubernetes_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = pod("StatefulSet", "paystream")
+    (worker,) = spec["containers"]
+    (mount,), (volume,) = worker["volumeMounts"], spec["volumes"]
+    assert settings_in(worker, monkeypatch).platform.folder == mount["mountPath"]
+    assert mount["name"] == volume["name"]
+    claim = manifests("PersistentVolumeClaim")[volume["persistentVolumeClaim"]["claimName"]]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    user = f"USER {spec['securityContext']['fsGroup']}"
+    assert user in (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+
+
+def test_a_job_on_kubernetes_makes_topics_and_tables_where_the_workers_look_for_them() -> None:
+    (worker,) = pod("StatefulSet", "paystream")["containers"]
+    job = pod("Job", "paystream-prepare")
+    steps = [*job["initContainers"], *job["containers"]]
+    assert [step["args"] for step in steps] == [["topics", "apply"], ["database", "upgrade"]]
+    assert all(environment(step).items() <= environment(worker).items() for step in steps)
+
+
+def test_kubernetes_adds_no_variables_of_its_own_which_would_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(spec["enableServiceLinks"] is False for _, spec in containers())
+    monkeypatch.setenv("PAYSTREAM_SERVICE_HOST", "10.0.0.1")
+    with pytest.raises(SetupError, match="PAYSTREAM_SERVICE_HOST"):
+        load_settings()
+
+
+def test_every_container_on_kubernetes_runs_a_command_that_exists(commands: click.Group) -> None:
+    for container, _ in containers():
+        _, rest = resolved(commands, container["args"])
+        assert container["args"] != rest
+
+
+def test_kubernetes_probes_the_port_that_the_pages_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    (worker,) = pod("StatefulSet", "paystream")["containers"]
+    web = settings_in(worker, monkeypatch).web
+    assert (web.enabled, web.bind) == (True, "0.0.0.0")
+    assert {worker[probe]["httpGet"]["port"] for probe in ("livenessProbe", "readinessProbe")} == {web.port}
+
+
 # -- tables, links and quoted code ---------------------------------------------------------------------
 
 
@@ -255,7 +363,7 @@ def test_the_readme_has_every_exit_status() -> None:
 
 
 def test_operations_has_every_exit_status() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    text = OPERATIONS.read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d+) `(\w+)` \|", text, re.M)
     assert rows == [(str(status.value), status.name) for status in ExitStatus]
 
