@@ -38,8 +38,9 @@ async def demo(keep: bool | None, brokers: int, orders: Path | None) -> None:
     """Send a day of a real shop's orders through a real Kafka, and count every one of them.
 
     Starts Apache Kafka and a worker on this machine, publishes the orders, and shows where each one ended:
-    in all four output topics, or as a dead letter with its reason. Exits with status 1 if the numbers do not
-    add up. Needs neither Docker nor Java; the first run downloads Kafka (45 MB).
+    in all four output topics, or as a dead letter with its reason. Stock, letters, revenue and Parquet files
+    are compared with the orders, too, article by article and letter by letter. Exits with status 1 if the
+    numbers do not add up. Needs neither Docker nor Java; the first run downloads Kafka (45 MB).
 
     It has settings and data of its own, on 127.0.0.1 only: PAYSTREAM_ variables do not count here, and all
     is removed at the end.

@@ -83,12 +83,13 @@ def differences(where: str, wanted: Counter[str], there: Counter[str]) -> list[s
     """Name what is missing somewhere, and what is there too often."""
     missing, surplus = wanted - there, there - wanted
     return [
-        f"{where}: {orders.total()} {what} ({_some(orders)})"
+        f"{where}: {orders.total()} {what} ({some(orders)})"
         for what, orders in (("missing", missing), ("too many", surplus))
         if orders
     ]
 
 
-def _some(orders: Iterable[str]) -> str:
-    named = sorted(orders)
+def some(names: Iterable[str]) -> str:
+    """Name the first few."""
+    named = sorted(names)
     return ", ".join(named[:_NAMED]) + (", …" if len(named) > _NAMED else "")

@@ -2,85 +2,44 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-import zlib
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
-from email.message import EmailMessage
-from pathlib import Path
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-from pydantic import ValidationError
-
-from models.cancellation import PaymentCancelled
-from models.order import OrderEvent
-from models.payment import PaymentCompleted
-from streams.database.engine import Database
-from streams.database.schema import upgrade
-from streams.failure.errors import PaystreamError
-from streams.invoices.event import COMPLETED, ShopEvent
-from streams.parquet.folder import Folder
-from streams.stores.customer import Channel, Customer
-from streams.stores.notifications import load_customers
-from streams.stores.sales_report import By, Sales, read_sales
-from streams.stores.stock import count_opening_stock, read_articles
-
-# Fewer than some orders take, so that some pieces are owed.
-_OPENING: Final = 60
-_PATIENCE: Final = 60.0
-_POLL: Final = 0.05
+from streams.demo.account import differences, some
+from streams.demo.expected import OPENING, ByCountry, Due, Expected, Figures, Row, added_up
+from streams.stores.article import Article
+from streams.stores.sales_report import Sales
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
-    """What follows from the orders, by plain addition.
+class Received:
+    """A letter as it came.
 
     Attributes:
-        orders: those that are valid, as often as they were published.
-        moved: pieces by article, once for each event however often it was published.
-        revenue: by country and currency, less what is given back.
-        letters: how many customers are to be told.
-        customers: all that the orders name.
+        recipient: the address.
+        subject: its first line.
+        texts: what it says, in each form that it has: plain, HTML.
     """
 
-    orders: Counter[str] = field(default_factory=Counter)
-    moved: Counter[str] = field(default_factory=Counter)
-    revenue: dict[tuple[str, str], Decimal] = field(default_factory=dict)
-    letters: set[str] = field(default_factory=set)
-    customers: set[str] = field(default_factory=set)
+    recipient: str
+    subject: str
+    texts: tuple[str, ...]
 
-    @classmethod
-    def of(cls, events: Iterable[ShopEvent]) -> Expected:
-        """Add up the events that are valid."""
-        expected, seen = cls(), set()
-        for event in events:
-            read = _read(event)
-            if read is None:
-                continue
-            expected.orders[read.order_id] += 1
-            if read.event_id in seen:
-                continue
-            seen.add(read.event_id)
-            sign = -1 if read.takes_back else 1
-            for line in read.lines:
-                expected.moved[line.sku] += sign * line.quantity
-            key = read.country, read.currency
-            expected.revenue[key] = expected.revenue.get(key, Decimal(0)) + sign * read.amount
-            if read.customer_id is not None:
-                expected.customers.add(read.customer_id)
-                expected.letters.add(read.event_id)
-        return expected
+    @property
+    def is_korean(self) -> bool:
+        """Tell the language by the subject."""
+        return any("가" <= letter <= "힣" for letter in self.subject)
 
+    def names(self, order_id: str) -> bool:
+        """Tell whether its subject names an order."""
+        return f" {' '.join(order_id.split())} " in f" {self.subject} "
 
-def _read(event: ShopEvent) -> OrderEvent | None:
-    model: type[OrderEvent] = PaymentCompleted if event.kind is COMPLETED else PaymentCancelled
-    try:
-        return model.model_validate_json(event.value)
-    except ValidationError:
-        return None
+    def states(self, amount: str) -> bool:
+        """Tell whether the amount is in each form of it."""
+        wanted = re.compile(rf"(?<!\w){re.escape(amount)}(?!\d)")
+        return bool(self.texts) and all(wanted.search(text) for text in self.texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,104 +47,123 @@ class Effects:
     """What was found in the database, in the mailbox and in the files.
 
     Attributes:
-        moved: pieces by article.
-        owed: pieces that could not be delivered yet.
+        stock: of each article.
         sales: by country.
-        letters: how many have come, no repeat among them.
-        korean: how many of those are in Korean.
-        subject: of one of them.
-        rows: orders in the platform's files, as often as they are there.
+        letters: all that have come, repeats included.
+        rows: of the platform's files, as often as they are there.
         files: how many files there are.
     """
 
-    moved: Counter[str]
-    owed: int
+    stock: Sequence[Article]
     sales: Sequence[Sales]
-    letters: int
-    korean: int
-    subject: str
-    rows: Counter[str]
+    letters: Sequence[Received]
+    rows: Counter[Row]
     files: int
 
+    @property
+    def moved(self) -> Counter[str]:
+        """Pieces by article."""
+        return Counter({each.sku: each.moved for each in self.stock})
+
+    @property
+    def owed(self) -> int:
+        """Pieces that could not be delivered yet."""
+        return sum(each.back_ordered for each in self.stock)
+
     def problems(self, expected: Expected) -> tuple[str, ...]:
-        """Say in words where this is not what follows from the orders."""
-        found = []
-        if self.moved != expected.moved:
-            found.append(f"stock: {self.moved.total()} pieces were moved, but orders have {expected.moved.total()}")
-        if {(each.country, each.currency): each.net for each in self.sales} != expected.revenue:
-            net, wanted = sum(each.net for each in self.sales), sum(expected.revenue.values())
-            found.append(f"analytics: {net} were counted, but orders make {wanted}")
-        if self.letters != len(expected.letters):
-            found.append(f"notification: {self.letters} letters were sent, but {len(expected.letters)} are due")
-        if self.rows != expected.orders:
-            found.append(f"platform: {self.rows.total()} rows in files, but {expected.orders.total()} orders")
-        return tuple(found)
+        """Say in words where this is not what follows from the orders; nothing if all of this holds:
 
-
-class World:
-    """The demo's database, mailbox and folder, as the worker leaves them.
-
-    Arguments:
-        database: shared with the worker.
-        letters: the mailbox's, which grows.
-        folder: where the platform's files are.
-    """
-
-    def __init__(self, database: Database, letters: list[EmailMessage], folder: Path) -> None:
-        self._database = database
-        self._letters = letters
-        self._folder = folder
-
-    async def prepare(self, expected: Expected) -> None:
-        """Make the tables, and let the shop know its customers and its opening stock."""
-        await upgrade(self._database)
-        await load_customers(self._database, [_customer(each) for each in expected.customers])
-        await count_opening_stock(self._database, dict.fromkeys(expected.moved, _OPENING))
-
-    async def settled(self, expected: Expected) -> Effects:
-        """Wait until everything has arrived; if that does not come, return what has."""
-        until, before = time.monotonic() + _PATIENCE, None
-        while True:
-            found = await self._look()
-            if not found.problems(expected):
-                return found
-            if found != before:
-                before, until = found, time.monotonic() + _PATIENCE
-            elif time.monotonic() > until:
-                return found
-            await asyncio.sleep(_POLL)
-
-    async def _look(self) -> Effects:
-        articles = await read_articles(self._database)
-        sales = await read_sales(self._database, by=[By.COUNTRY])
-        letters = {str(letter["Message-ID"]): str(letter["Subject"]) for letter in self._letters}
-        files, rows = await asyncio.to_thread(_rows_in, self._folder)
-        return Effects(
-            moved=Counter({each.sku: each.moved for each in articles}),
-            owed=sum(each.back_ordered for each in articles),
-            sales=sales,
-            letters=len(letters),
-            korean=sum(any("가" <= letter <= "힣" for letter in subject) for subject in letters.values()),
-            subject=next(iter(letters.values()), ""),
-            rows=rows,
-            files=files,
+        - the pieces moved are the orders', and lead from the opening stock of each article to what is there, or owed,
+        - orders, revenue, refunds and what was refunded, in each country, are the orders',
+        - every letter has reached whom it should, and states the order's amount,
+        - the files have the orders and their amounts, as often as they were published, and add up to the same sales.
+        """
+        counted = _figures(self.sales)
+        return (
+            *self._of_stock(expected),
+            *_unequal("analytics", counted, "the orders", expected.sales),
+            *self._of_letters(expected),
+            *differences("files", _named(expected.rows), _named(self.rows)),
+            *_unequal("files", added_up(self.rows), "analytics", counted),
         )
 
+    def _of_stock(self, expected: Expected) -> Iterator[str]:
+        moved, wanted = self.moved, expected.moved
+        if other := [sku for sku in {*moved, *wanted} if moved[sku] != wanted[sku]]:
+            yield f"stock: {moved.total():,} pieces were moved, but orders have {wanted.total():,} ({some(other)})"
+        if wrong := [_stock_of(each) for each in self.stock if not _is_sound(each)]:
+            yield f"stock: {len(wrong)} articles have not what is left after what was moved ({some(wrong)})"
 
-def _rows_in(folder: Path) -> tuple[int, Counter[str]]:
-    paths = [path for _, path in Folder(str(folder)).published()]
-    rows: Counter[str] = Counter()
-    if paths:
-        try:
-            import pyarrow.dataset as ds
+    def _of_letters(self, expected: Expected) -> Iterator[str]:
+        order_of = _finder(expected.letters)
+        about: dict[str, list[Received]] = {}
+        for letter in self.letters:
+            about.setdefault(order_of(letter), []).append(letter)
+        due = Counter(f"{each.order_id} to {each.recipient}" for each in expected.letters)
+        sent = Counter(f"{order} to {letter.recipient}" for order, letters in about.items() for letter in letters)
+        yield from differences("letters", due, sent)
+        # Whoever has got it: a letter may have two faults.
+        wrong = [
+            f"{each.order_id}: {each.amount}"
+            for each in expected.letters
+            if (found := about.get(each.order_id)) and not any(letter.states(each.amount) for letter in found)
+        ]
+        if wrong:
+            yield f"letters: {len(wrong)} do not state the amount ({some(wrong)})"
 
-            rows.update(ds.dataset(paths, format="parquet").to_table(columns=["order_id"])["order_id"].to_pylist())
-        except OSError as error:
-            raise PaystreamError(f"the platform's files cannot be read: {error}") from error
-    return len(paths), rows
+
+def _stock_of(article: Article) -> str:
+    return (
+        f"{article.sku}: {article.opening:,} - {article.moved:,} moved, but {article.on_hand:,} on hand "
+        f"and {article.back_ordered:,} owed"
+    )
 
 
-def _customer(customer_id: str) -> Customer:
-    """Give a customer an address that leads nowhere, and one of two languages."""
-    number = zlib.crc32(customer_id.encode())
-    return Customer(customer_id, Channel.EMAIL, f"customer-{number}@customer.example", "ko" if number % 2 else "en_GB")
+def _is_sound(article: Article) -> bool:
+    """Tell whether opening - on hand + owed = moved, and nothing is owed while there is some."""
+    left = OPENING - article.moved
+    return (article.opening, article.on_hand, article.back_ordered) == (OPENING, max(left, 0), max(-left, 0))
+
+
+def _figures(sales: Sequence[Sales]) -> ByCountry:
+    return {
+        (each.country or "", each.currency): Figures(**{name: getattr(each, name) for name in Figures._fields})
+        for each in sales
+    }
+
+
+def _unequal(where: str, there: ByCountry, whose: str, wanted: ByCountry) -> Iterator[str]:
+    """Count the figures that differ, and name one."""
+    found = [
+        f"{name.replace('_', ' ')} of {key[0]} in {key[1]}: {has:,} rather than {should:,}"
+        for key in sorted({*there, *wanted})
+        for name, has, should in zip(
+            Figures._fields, there.get(key, Figures()), wanted.get(key, Figures()), strict=True
+        )
+        if has != should
+    ]
+    if found:
+        more = ", …" if len(found) > 1 else ""
+        yield f"{where}: {len(found)} figures are not those of {whose} ({found[0]}{more})"
+
+
+def _named(rows: Counter[Row]) -> Counter[str]:
+    named: Counter[str] = Counter()
+    for row, times in rows.items():
+        named[str(row)] += times
+    return named
+
+
+def _finder(due: Sequence[Due]) -> Callable[[Received], str]:
+    """Return what finds the order that a letter is about; of an order that nobody expects, the whole subject."""
+    by_recipient: dict[str, list[str]] = {}
+    for each in due:
+        by_recipient.setdefault(each.recipient, []).append(each.order_id)
+    known = {each.order_id for each in due}
+
+    def order_of(letter: Received) -> str:
+        own = (order for order in by_recipient.get(letter.recipient, ()) if letter.names(order))
+        anybodys = (word for word in letter.subject.split() if word in known)
+        return next(own, None) or next(anybodys, None) or letter.subject
+
+    return order_of

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,15 @@ from streams.dead_letter_reader import open_reader, partitions_of
 from streams.dead_letter_view import view_of
 from streams.delivery.clients import close_hard, make_producer, silent_clients
 from streams.demo.account import Account, Source
-from streams.demo.effects import Effects, Expected, World
+from streams.demo.effects import Effects
+from streams.demo.expected import Expected
 from streams.demo.screen import Result, Screen
 from streams.demo.surroundings import Place, demo_settings, folder_for_a_run, worker_environment
-from streams.demo.watching import Sightings, last_offsets, open_group, watch
+from streams.demo.watching import Sightings, last_offsets, open_group, readers_of, watch
 from streams.demo.worker import Worker
+from streams.demo.world import World
 from streams.failure.errors import InputError, PaystreamError
-from streams.invoices.event import CANCELLED, ShopEvent
+from streams.invoices.event import CANCELLED, COMPLETED, ShopEvent
 from streams.invoices.files import read_files
 from streams.invoices.publishing import Publisher
 from streams.notify.mailbox import Mailbox
@@ -34,14 +36,15 @@ from streams.sandbox.lock import load_lock
 from streams.sandbox.process import free_ports
 from streams.settings import KafkaSettings, Settings
 from streams.topic_admin import apply_topics
-from streams.topics import EVENTS, ORDER_EVENTS, OUTPUTS, dead_letter_topic, declared_topics
+from streams.topics import ORDER_EVENTS, OUTPUTS, dead_letter_topic, declared_topics
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 AGENT: Final = "payments"
-AGENTS: Final = (AGENT, "cancellations")
-"""Those that read what the shop writes, in the order of its topics."""
+"""Reads the orders that are paid."""
+
+_NAMES: Final = {COMPLETED.topic: "paid orders", CANCELLED.topic: "cancellations"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ async def run(plan: Plan, screen: Screen) -> None:
     events = read_files([plan.orders]).events
     if not events:
         raise InputError(plan.orders, "holds no payment events")
+    expected = Expected.of(events)
     screen.begin(plan.what)
     async with AsyncExitStack() as stack:
         cluster = await _start_kafka(plan, screen, stack)
@@ -82,10 +86,9 @@ async def run(plan: Plan, screen: Screen) -> None:
         (web_port,) = free_ports(1)
         place = Place(cluster.bootstrap_servers, plan.brokers, web_port, folder, mailbox.port)
         settings = demo_settings(place)
-        expected = Expected.of(events)
         world = await _prepare(settings, screen, stack, mailbox, expected)
         worker = await stack.enter_async_context(Worker(folder / "worker.log", worker_environment(place)))
-        working = _send_and_watch(screen, settings, worker, world, events, expected)
+        working = _send_and_watch(plan, screen, settings, worker, world, events, expected)
         with silent_clients():  # they log each retry, as of a topic that has no leader yet
             result = await unless(working, cluster.wait_for_a_death(), worker.death())
         screen.show(result)
@@ -125,31 +128,38 @@ async def _prepare(
 
 
 async def _send_and_watch(
-    screen: Screen, settings: Settings, worker: Worker, world: World, events: list[ShopEvent], expected: Expected
+    plan: Plan,
+    screen: Screen,
+    settings: Settings,
+    worker: Worker,
+    world: World,
+    events: list[ShopEvent],
+    expected: Expected,
 ) -> Result:
     kafka = settings.kafka
-    letters = tuple(dead_letter_topic(settings, topic) for topic in ORDER_EVENTS)
-    sightings = Sightings(letters)
+    letters = {topic: dead_letter_topic(settings, topic) for topic in ORDER_EVENTS}
+    sightings = Sightings(tuple(letters.values()))
     ends: asyncio.Future[dict[TopicPartition, int]] = asyncio.get_running_loop().create_future()
     async with AsyncExitStack() as stack:
         with screen.step("starting a worker") as step:
-            partitions = await partitions_of(kafka, (*EVENTS, *letters))
+            partitions = await partitions_of(kafka, (*letters, *OUTPUTS, *letters.values()))
             reader = await stack.enter_async_context(open_reader(kafka, partitions))
-            groups = [
-                await stack.enter_async_context(open_group(kafka, f"{settings.app_id}.{agent}")) for agent in AGENTS
-            ]
-            for group in groups:
+            sources = [each for each in partitions if each.topic in letters]
+            readers = await readers_of(f"http://{settings.web.bind}:{settings.web.port}", sources)
+            groups = {name: await stack.enter_async_context(open_group(kafka, name)) for name in readers}
+            for group in groups.values():
                 await group.until_it_has_partitions()
-            step.done = f"a worker is ready (process {worker.pid}), log: {worker.log}"
+            # Without somebody to stay up for, the log is gone before anybody could read it.
+            log = f", log: {worker.log}" if plan.keep else ""
+            step.done = f"a worker is ready (process {worker.pid}){log}"
 
         async def send() -> tuple[float, dict[TopicPartition, int]]:
             began = await _publish(screen, kafka, events)
             with screen.step("processing") as step:
                 sightings.on_settled = lambda count: step.on_progress(f"processed {count} of {len(events)}")
                 committed: dict[TopicPartition, int] = {}
-                for group, topic in zip(groups, ORDER_EVENTS, strict=True):
-                    sources = [each for each in partitions if each.topic == topic]
-                    committed |= await group.until_it_has_consumed(await last_offsets(kafka, sources))
+                for name, group in groups.items():
+                    committed |= await group.until_it_has_consumed(await last_offsets(kafka, readers[name]))
                 ends.set_result(await last_offsets(kafka, partitions))
                 await watching
                 step.done = f"all {sightings.settled()} processed and committed, and every topic read again"
@@ -159,8 +169,9 @@ async def _send_and_watch(
         (began, committed), _ = await together(send(), watching)
         with screen.step("waiting for stock, letters, figures and files") as step:
             effects = await world.settled(expected)
-            step.done = "stock moved, letters sent, sales counted, files written"
-    return _result(sightings, events, began, sightings.consumed(committed), effects, expected)
+            if not effects.problems(expected):
+                step.done = "stock moved, letters sent, sales counted, files written"
+    return _result(sightings, letters, events, began, sightings.consumed(committed), effects, expected)
 
 
 async def _publish(screen: Screen, kafka: KafkaSettings, events: list[ShopEvent]) -> float:
@@ -180,22 +191,28 @@ async def _publish(screen: Screen, kafka: KafkaSettings, events: list[ShopEvent]
 
 
 def _named(events: list[ShopEvent]) -> str:
-    cancelled = sum(event.kind is CANCELLED for event in events)
-    return f"{len(events) - cancelled} paid orders" + (f" and {cancelled} cancellations" if cancelled else "")
+    kinds = Counter(event.kind.topic for event in events)
+    return " and ".join(f"{kinds[topic]} {_NAMES.get(topic, topic)}" for topic in ORDER_EVENTS if kinds[topic])
 
 
 def _result(
-    sightings: Sightings, events: list[ShopEvent], began: float, consumed: int, effects: Effects, expected: Expected
+    sightings: Sightings,
+    letters: Mapping[str, str],
+    events: list[ShopEvent],
+    began: float,
+    consumed: int,
+    effects: Effects,
+    expected: Expected,
 ) -> Result:
     account = Account(
         sources=tuple(
             Source(
                 topic,
                 Counter(event.key.decode() for event in events if event.kind.topic == topic),
-                letters,
-                sightings.seen(letters),
+                dead,
+                sightings.seen(dead),
             )
-            for topic, letters in zip(ORDER_EVENTS, sightings.dead_letter_topics, strict=True)
+            for topic, dead in letters.items()
         ),
         consumed=consumed,
         outputs={topic: sightings.seen(topic) for topic in OUTPUTS},

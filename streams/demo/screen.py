@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -10,6 +11,7 @@ from typing import Final
 
 from rich import box
 from rich.console import Console, Group, RenderableType
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -17,7 +19,8 @@ from rich.text import Text
 from models.dead_letter import DeadLetterView
 from streams.dead_letter_text import printable
 from streams.demo.account import Account
-from streams.demo.effects import Effects, Expected
+from streams.demo.effects import Effects
+from streams.demo.expected import Expected
 from streams.settings import PREFIX, Settings
 from streams.stores.sales_report import Sales
 from streams.topics import (
@@ -34,11 +37,13 @@ _PURPOSES: Final = {
     PAYMENT_COMPLETED: "what the shop writes when an order is paid",
     PAYMENT_CANCELLED: "and when it is cancelled",
 }
+_PURPOSE: Final = "what the shop writes, too"
 _DEAD_LETTERS: Final = "what could not be processed, and why"
 # More would push the verdict off the screen; the rest is counted in one line.
 _REASONS: Final = 3
-_PROBLEMS: Final = 6
-_COUNTRIES: Final = 3
+_PROBLEMS: Final = 8
+_COUNTRIES: Final = 2
+_CURRENCIES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +79,12 @@ def render(result: Result) -> RenderableType:
         parts += ["", _reasons(result.letters)]
     parts += ["", _countries(result.effects.sales)]
     problems = result.problems()
-    told = f"\nA letter from the mailbox: “{printable(result.effects.subject)}”" if result.effects.subject else ""
+    letters = result.effects.letters
+    told = f"\nA letter from the mailbox: “{printable(letters[0].subject)}”" if letters else ""
     wrong = [f"\n✗ {each}" for each in problems[:_PROBLEMS]]
-    body = Text.assemble(*_equation(account), told, "\n", _timing(result), *wrong)
+    if len(problems) > _PROBLEMS:
+        wrong.append(f"\n… and {len(problems) - _PROBLEMS} more")
+    body = Text.assemble(*_equation(account), _agreement(result), told, "\n", _timing(result), *wrong)
     if problems:
         title = "[bold red]✗ The numbers do not add up[/]"
         parts.append(Panel(body, title=title, border_style="red"))
@@ -95,10 +103,17 @@ def _equation(account: Account) -> Iterator[str | tuple[str, str]]:
     yield f", of {account.published.total():,} published"
 
 
+def _agreement(result: Result) -> str:
+    """Say that the four agree, if they do."""
+    if result.effects.problems(result.expected):
+        return ""
+    return "\nStock, letters, revenue and files agree with the input and with each other."
+
+
 def _timing(result: Result) -> str:
     return (
-        f"First result {result.first_seconds:.2f} s after the first order was sent, last one after "
-        f"{result.all_seconds:.2f} s. For speed: 'make bench'."
+        f"First result after {result.first_seconds:.2f} s, last one after {result.all_seconds:.2f} s. "
+        "For speed: 'make bench'."
     )
 
 
@@ -110,18 +125,18 @@ def _topics(result: Result) -> Table:
     account = result.account
     table = _table()
     table.add_column("topic", style="cyan", no_wrap=True)
-    table.add_column("what for, and what became of it", style="dim", no_wrap=True, ratio=1)
+    table.add_column("what for, and what became of it", style="dim", ratio=1)
     for name in ("records", "missing", "too many"):
         table.add_column(name, justify="right")
 
     first = account.sources[0]
-    table.add_row(first.topic, _PURPOSES[first.topic], f"{first.published.total():,}")
+    table.add_row(first.topic, _PURPOSES.get(first.topic, _PURPOSE), f"{first.published.total():,}")
     for source in account.sources[1:]:
         if source.published:
-            table.add_row(source.topic, _PURPOSES[source.topic], f"{source.published.total():,}")
+            table.add_row(source.topic, _PURPOSES.get(source.topic, _PURPOSE), f"{source.published.total():,}")
     made = _made_of(result.effects)
     valid = account.published - account.dead_letters
-    rows = [(topic, made[topic], orders, valid) for topic, orders in account.outputs.items()]
+    rows = [(topic, made.get(topic, ""), orders, valid) for topic, orders in account.outputs.items()]
     rows += [
         (source.dead_letter_topic, _DEAD_LETTERS, source.dead_letters, source.published - account.platform)
         for number, source in enumerate(account.sources)
@@ -135,10 +150,11 @@ def _topics(result: Result) -> Table:
 
 def _made_of(effects: Effects) -> dict[str, str]:
     """Say what became of the records of each output."""
+    korean = sum(each.is_korean for each in effects.letters)
     owed = f", {effects.owed:,} of them owed" if effects.owed else ""
     return {
         PLATFORM_ORDERS: f"{effects.rows.total():,} rows in {effects.files:,} Parquet files",
-        NOTIFICATION_REQUESTS: f"{effects.letters:,} letters sent, {effects.korean:,} of them in Korean",
+        NOTIFICATION_REQUESTS: f"{len(effects.letters):,} letters sent, {korean:,} of them in Korean",
         INVENTORY_MOVEMENTS: f"{effects.moved.total():,} pieces moved{owed}",
         ANALYTICS_SALES: "revenue by country: see below",
     }
@@ -151,13 +167,39 @@ def _countries(sales: Sequence[Sales]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     ranked = sorted(sales, key=lambda each: each.net, reverse=True)
     for each in ranked[:_COUNTRIES]:
-        table.add_row(
-            Text(printable(each.country or "")), f"{each.orders:,}", f"{each.revenue:,} {each.currency}",
-            f"{each.refunds:,}", f"{each.refunded:,}", f"{each.net:,}",
-        )  # fmt: skip
+        table.add_row(Text(printable(each.country or "")), *_cells([each]))
     if rest := ranked[_COUNTRIES:]:
-        table.add_row(f"{len(rest)} others", f"{sum(each.orders for each in rest):,}")
+        table.add_row(f"{len(rest)} others", *_cells(rest))
+    for label, group in _totals(ranked):
+        table.add_row(Text(label, "bold"), *_cells(group), style="bold")
     return table
+
+
+def _totals(sales: Sequence[Sales]) -> Iterator[tuple[str, list[Sales]]]:
+    """Part the sales by currency, since there is no sum of pounds and euros; many currencies share a row of counts."""
+    currencies = list(dict.fromkeys(each.currency for each in sales))
+    if len(currencies) > _CURRENCIES:
+        yield f"all, in {len(currencies)} currencies", list(sales)
+        return
+    for currency in currencies:
+        group = [each for each in sales if each.currency == currency]
+        yield ("all countries" if len(currencies) == 1 else f"all in {currency}"), group
+
+
+def _cells(sales: Sequence[Sales]) -> list[str]:
+    """Add sales up for a row; money only if it is all of one currency."""
+    orders, refunds = sum(each.orders for each in sales), sum(each.refunds for each in sales)
+    currencies = {each.currency for each in sales}
+    if len(currencies) != 1:
+        return [f"{orders:,}", "", f"{refunds:,}", "", ""]
+    revenue, refunded = sum(each.revenue for each in sales), sum(each.refunded for each in sales)
+    return [
+        f"{orders:,}",
+        f"{revenue:,} {currencies.pop()}",
+        f"{refunds:,}",
+        f"{refunded:,}",
+        f"{revenue - refunded:,}",
+    ]
 
 
 def _alarming(count: int) -> str:
@@ -235,13 +277,14 @@ class Screen:
 
     def invite(self, result: Result, settings: Settings, program: str) -> None:
         """Say what can be tried while everything is still up."""
-        servers = settings.kafka.bootstrap_servers
         lines = [
             f"[bold]Still up until Ctrl-C.[/] Live statistics: [cyan]http://127.0.0.1:{settings.web.port}/[/]",
+            f"The platform's Parquet files: [cyan]{escape(settings.platform.folder)}[/]",
             "To look closer, in another terminal:",
-            f"  export {PREFIX}KAFKA__BOOTSTRAP_SERVERS={servers}",
-            f"  export {PREFIX}DATABASE__URL={settings.database.url.get_secret_value()}",
+            *(f"  export {escape(each)}" for each in _variables(settings)),
             f"  {program} analytics report --by sku --top 5",
+            f"  {program} platform check",
+            f"  {program} lanes list",
         ]
         if result.letters:
             one = result.letters[0]
@@ -253,6 +296,18 @@ class Screen:
         """Say that everything is being stopped."""
         with suppress(OSError):  # a terminal that was closed is one way of asking for the end
             self.console.print("\nStopping the worker and Kafka …")
+
+
+def _variables(settings: Settings) -> Iterator[str]:
+    """Give what leads other commands to the demo, as a shell takes it."""
+    values = {
+        "KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
+        "DATABASE__URL": settings.database.url.get_secret_value(),
+        "PLATFORM__FOLDER": settings.platform.folder,
+        "WEB__PORT": str(settings.web.port),
+    }
+    for name, value in values.items():
+        yield f"{PREFIX}{name}={shlex.quote(value)}"
 
 
 class Step:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import aiohttp
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -100,6 +101,49 @@ async def last_offsets(kafka: KafkaSettings, partitions: list[TopicPartition]) -
     finally:
         await close_consumer(consumer)
     return ends
+
+
+Readers = dict[str, list[TopicPartition]]
+"""What each consumer group reads."""
+
+
+async def readers_of(address: str, partitions: Sequence[TopicPartition]) -> Readers:
+    """Wait until a worker has a lane for each of some partitions; return them by the groups that read them.
+
+    Arguments:
+        address: of the worker's page.
+        partitions: all that must be read.
+
+    Raises:
+        PaystreamError: that takes too long.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        readers = await _readers(address, partitions)
+        unread = set(partitions).difference(*readers.values())
+        if not unread:
+            return readers
+        if time.monotonic() > until:
+            topics = ", ".join(sorted({each.topic for each in unread}))
+            raise PaystreamError(f"within {_PATIENCE:.0f} s, no agent of the worker has begun to read {topics}")
+        await asyncio.sleep(_POLL)
+
+
+async def _readers(address: str, partitions: Sequence[TopicPartition]) -> Readers:
+    readers: Readers = defaultdict(list)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_PATIENCE)) as session,
+            session.get(f"{address}/status/") as answer,
+        ):
+            answer.raise_for_status()
+            for lane in (await answer.json())["lanes"]:
+                partition = TopicPartition(lane["topic"], lane["partition"])
+                if partition in partitions:
+                    readers[lane["group"]].append(partition)
+    except (aiohttp.ClientError, asyncio.TimeoutError):  # a worker that has just started has no page yet
+        return {}
+    return readers
 
 
 class Group:

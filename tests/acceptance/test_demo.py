@@ -164,7 +164,10 @@ def test_without_a_terminal_it_ends_by_itself_and_its_numbers_add_up(folder: Pat
     assert rows.pop("payment.cancelled")[-1] == str(CANCELLATIONS)
     assert f"{ORDERS - DEAD} rows in" in done.stdout
     assert "127 letters sent" in done.stdout
+    assert "log:" not in done.stdout, "it is removed at the end"
     assert re.search(r"United Kingdom +120 +54,818.08 GBP +5 +202.93 +54,615.15", done.stdout)
+    assert re.search(r"all countries +127 +58,960.79 GBP +6 +325.23 +58,635.56", done.stdout)
+    assert "Stock, letters, revenue and files agree with the input and with each other." in done.stdout
     assert rows.pop("payment.completed.DLT") == [str(DEAD), "0", "0"]
     assert len(rows) == 4
     assert set(map(tuple, rows.values())) == {(str(ORDERS - DEAD), "0", "0")}
@@ -206,21 +209,30 @@ def test_orders_that_cannot_be_read_stop_it_before_anything_is_started(
 # -- on a terminal ---------------------------------------------------------------------------------
 
 
+def look_closer(exported: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-c", "from streams.commands.main import main; main()"]
+    return subprocess.run(
+        [*program, *arguments], env={**os.environ, **exported, "COLUMNS": "160"}, capture_output=True, text=True
+    )
+
+
 def test_on_a_terminal_it_stays_up_until_ctrl_c_and_leaves_nothing_behind(folder: Path) -> None:
     with terminal(folder) as demo:
         address = demo.read_until(r"http://127\.0\.0\.1:\d+/").group()
-        bootstrap = demo.read_until(r"BOOTSTRAP_SERVERS=(\S+)\n").group(1)
         place = demo.read_until(r"dead-letters show (\S+) (\d+) (\d+)\n").groups()
+        exported = dict(re.findall(r"export (PAYSTREAM_\w+)=(\S+)\n", plain(demo.said)))
         helpers = helpers_of(demo.process.pid)
         with urllib.request.urlopen(address, timeout=10) as answer:
             assert answer.status == 200
-        shown = subprocess.run(
-            [sys.executable, "-c", "from streams.commands.dead_letters import dead_letters; dead_letters()",
-             "show", *place],
-            env={**os.environ, "PAYSTREAM_KAFKA__BOOTSTRAP_SERVERS": bootstrap}, capture_output=True, text=True,
-        )  # fmt: skip
-        assert shown.returncode == 0
-        assert "paystream.payments" in shown.stdout
+        for arguments, said in (
+            (("dead-letters", "show", *place), "paystream.payments"),
+            (("platform", "check"), "complete"),
+            (("lanes", "list"), "payment.completed-0"),
+            (("analytics", "report", "--by", "sku", "--top", "5"), "GBP"),
+        ):
+            shown = look_closer(exported, *arguments)
+            assert shown.returncode == 0, shown.stderr
+            assert said in shown.stdout
         demo.press_ctrl_c()
         assert demo.wait() == 0
         assert "Stopping" in demo.said
