@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Final
 
 import aiohttp
 
 from streams.failure.errors import DependencyUnavailable, TransientError
-from streams.http_answers import judge_answer
+from streams.http_answers import asked_to_wait, judge_answer
+from streams.http_requests import USER_AGENT, header_id
 from streams.platform_settings import PlatformSettings
 
 DEPENDENCY: Final = "platform api"
@@ -17,6 +19,10 @@ DEPENDENCY: Final = "platform api"
 _CONFLICT: Final = 409
 # It is our token that is refused, and no record's fault.
 _UNAUTHORIZED: Final = (401, 403)
+# Nor is it one's fault that there is no such place, or none that is posted JSON to.
+_WRONG_PLACE: Final = (404, 405, 415)
+# It asks for time, and would of the next record, too.
+_LATER: Final = (408, 425, 429)
 
 
 class PlatformApi:
@@ -31,7 +37,7 @@ class PlatformApi:
         self._url = settings.api_url
         self._conflict_is_done = settings.api_conflict == "done"
         self._timeout = aiohttp.ClientTimeout(settings.api_timeout)
-        self._headers = {"Content-Type": "application/json"}
+        self._headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
         if settings.api_token is not None:
             self._headers["Authorization"] = f"Bearer {settings.api_token.get_secret_value()}"
         self._session: aiohttp.ClientSession | None = None
@@ -44,27 +50,38 @@ class PlatformApi:
             body: JSON.
 
         Raises:
-            DependencyUnavailable: the API does not answer, is in trouble, or refuses our token.
-            TransientError: it asks for another attempt, or is still at work on the one before (409).
+            DependencyUnavailable: the API does not answer, is in trouble, asks for time, refuses our token, or is
+                not where it is said to be: everything that it would say of the next record, too.
+            TransientError: it is still at work on the one before (409).
             PermanentError: it refuses the record.
         """
         if self._session is None:
             self._session = aiohttp.ClientSession(headers=self._headers, timeout=self._timeout)
         try:
             async with self._session.post(
-                self._url, data=body, headers={"Idempotency-Key": key}, allow_redirects=False
+                self._url, data=body, headers={"Idempotency-Key": header_id(key)}, allow_redirects=False
             ) as answer:
-                status = answer.status
+                status, retry_after = answer.status, answer.headers.get("Retry-After")
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             raise DependencyUnavailable(DEPENDENCY, type(error).__name__) from error
+        self._judge(status, asked_to_wait(retry_after, time.time()))
+
+    def _judge(self, status: int, after: float) -> None:
         if status in _UNAUTHORIZED:
             raise DependencyUnavailable(DEPENDENCY, f"it refuses PAYSTREAM_PLATFORM__API_TOKEN: {status}")
+        if status in _WRONG_PLACE or 300 <= status < 400:
+            raise DependencyUnavailable(
+                DEPENDENCY, f"PAYSTREAM_PLATFORM__API_URL answered {status}: is it where records are posted?"
+            )
+        if status in _LATER:
+            raise DependencyUnavailable(DEPENDENCY, f"it answered {status}: later", after=after)
         if status != _CONFLICT:
-            judge_answer(status, DEPENDENCY)
+            judge_answer(status, DEPENDENCY, after)
         elif not self._conflict_is_done:
             raise TransientError(
                 f"{DEPENDENCY} answered 409: the same request is in work; an API that means by it that it has the "
-                "record needs PAYSTREAM_PLATFORM__API_CONFLICT=done"
+                "record needs PAYSTREAM_PLATFORM__API_CONFLICT=done",
+                after=after,
             )
 
     async def close(self) -> None:

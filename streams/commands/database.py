@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final
 
 import click
 from rich.table import Column, Table
@@ -12,9 +14,16 @@ from streams.commands.command import asynchronous
 from streams.commands.tables import print_table
 from streams.database.engine import Database
 from streams.database.offsets import LaneOffset, lane_offsets, seek
-from streams.database.schema import check_schema, upgrade
+from streams.database.schema import check_schema, explaining, upgrade
+from streams.database.trouble import is_database_error, refusal, said
 from streams.failure.errors import PaystreamError
 from streams.settings import settings
+from streams.stores.pruning import prune
+
+# Kafka's own limits: an offset is a signed number of 64 bits, a partition one of 32.
+_MOST_OFFSET: Final = 2**63 - 1
+_MOST_PARTITION: Final = 2**31 - 1
+_DAY: Final = 86_400
 
 
 @asynccontextmanager
@@ -25,15 +34,29 @@ async def open_database(*, checked: bool = True) -> AsyncIterator[Database]:
         checked: whether its schema must be the one that this paystream needs.
 
     Raises:
-        SetupError: it must, and is not.
+        SetupError: it must, and is not; or a right or a table is missing.
+        DatabaseUnreachable: the database does not answer.
+        PaystreamError: the database refuses what the command asks of it. What exactly that was is not repeated: it
+            may be personal.
     """
     database = Database(settings().database)
     try:
-        if checked:
-            await check_schema(database)
-        yield database
+        with explaining(database), _not_repeating(database):
+            if checked:
+                await check_schema(database)
+            yield database
     finally:
         await database.close()
+
+
+@contextmanager
+def _not_repeating(database: Database) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if is_database_error(error) and refusal(error) is None:
+            raise PaystreamError(f"{database.name} refuses it: {said(error)}") from None
+        raise
 
 
 @click.group()
@@ -80,7 +103,7 @@ async def offsets() -> None:
 @click.argument("group")
 @click.argument("topic")
 @click.argument("to", metavar="OFFSET|beginning")
-@click.option("--partition", type=click.IntRange(min=0), help="one partition; all of them if not given")
+@click.option("--partition", type=click.IntRange(0, _MOST_PARTITION), help="one partition; all of them if not given")
 @asynchronous
 async def seek_(group: str, topic: str, to: str, partition: int | None) -> None:
     """Have an agent go on elsewhere, for example read everything again.
@@ -92,13 +115,40 @@ async def seek_(group: str, topic: str, to: str, partition: int | None) -> None:
     \b
         paystream database seek paystream.inventory inventory.movements beginning
     """
-    if to != "beginning" and not to.isdecimal():
+    if to != "beginning" and not (to.isdecimal() and len(to) <= len(str(_MOST_OFFSET)) and int(to) <= _MOST_OFFSET):
         raise click.BadParameter("must be an offset such as 1200, or the word beginning", param_hint="OFFSET")
     async with open_database() as opened:
         moved = await seek(opened, group, topic, partition, None if to == "beginning" else int(to))
         if not moved:
             raise PaystreamError(f"the database has no such lane of {group}: 'paystream database offsets' lists them")
         _show(moved)
+
+
+@database.command("prune")
+@click.option(
+    "--older-than", "days", type=click.IntRange(min=1), required=True, metavar="DAYS",
+    help="more than the retention of the topics, or a replay counts events twice",
+)  # fmt: skip
+@asynchronous
+async def prune_(days: int) -> None:
+    """Forget the ids of events that were done long ago: stock movements, sales, notifications.
+
+    The agents keep them to recognise what comes again. Stock and sales themselves are not touched. May be run while
+    workers run.
+
+    \b
+        paystream database prune --older-than 30
+    """
+    kept = settings().topics.retention
+    if days * _DAY <= kept:
+        raise click.BadParameter(
+            f"topics keep {kept / _DAY:g} days (PAYSTREAM_TOPICS__RETENTION): a replay would count what is forgotten "
+            "a second time",
+            param_hint="--older-than",
+        )
+    async with open_database() as opened:
+        for name, rows in (await prune(opened, int(time.time()) - days * _DAY)).items():
+            click.echo(f"{name}: {rows:,} rows deleted")
 
 
 def _show(lanes: Sequence[LaneOffset]) -> None:

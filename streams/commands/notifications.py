@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import csv
 import re
 import secrets
@@ -15,22 +14,25 @@ from typing import Final
 
 import click
 from babel.core import Locale, UnknownLocaleError
-from rich.table import Column, Table
 
 from streams.commands.command import asynchronous
 from streams.commands.database import open_database
-from streams.commands.tables import print_table
 from streams.failure.errors import InputError, PaystreamError, SetupError
-from streams.notify.webhook import SECRET_PREFIX
+from streams.failure.policy import one_line
+from streams.notify.webhook import SECRET_PREFIX, key_of
+from streams.notify.webhook_url import UnfitUrl, parse_url
 from streams.settings import settings
 from streams.stores.customer import Channel, Customer
-from streams.stores.notifications import forget_customer, ledger_of, load_customers
+from streams.stores.notifications import LedgerEntry, State, forget_customer, ledger_of, load_customers
 
 _HEADER: Final = ["customer_id", "channel", "address", "locale", "secret"]
 _LONGEST_ID: Final = 128
-# RFC 5321 allows an address 254 characters; what is before the @ is the other server's business.
-_EMAIL: Final = re.compile(r"[^\s@<>,;:\"\x00-\x1f\x7f]{1,64}@[A-Za-z0-9.-]{1,189}", re.ASCII)
-_URL: Final = re.compile(r"https?://[\x21-\x7e]{1,2000}", re.ASCII)
+_LONGEST_EMAIL: Final = 254
+# RFC 5322's dot-atom and RFC 5321's domain and lengths, in ASCII: other letters need a mail server with SMTPUTF8.
+# Source of _ATOM: RFC 5322, section 3.2.3.
+_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_EMAIL: Final = re.compile(rf"(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
 _SECRET_BYTES: Final = 32
 
 
@@ -54,10 +56,11 @@ async def load(file: Path) -> None:
     A CSV with the columns customer_id, channel, address, locale and secret. The channel is email, webhook or
     none; the address an e-mail address or a URL; the locale a language that letters are written in, such as ko or
     en_GB. A webhook is signed with its secret, which 'paystream notifications secret' makes; others have none.
+    Of those who do not wish to be told, nothing but that is stored.
 
     Customers who are not loaded are not told anything, and counted.
     """
-    customers = read_customers(file)
+    customers = read_customers(file, private=settings().notifications.webhook_private)
     async with open_database() as database:
         click.echo(f"{await load_customers(database, customers):,} customers stored")
 
@@ -85,8 +88,9 @@ def secret() -> None:
 async def show(name: str) -> None:
     """Show what the ledger says of an order's notifications, or of one request.
 
-    "claimed" means that it was about to be sent, and that nobody recorded what came of it: it may have arrived.
-    It is sent again when its worker is back, with the same id.
+    "claimed" means that it was about to be sent, and that nobody recorded what came of it: it may have arrived. It
+    is being sent, tried again, or a dead letter; 'paystream dead-letters list' shows those. A worker that died
+    meanwhile sends it again when it is back, with the same id.
     """
     async with open_database() as database:
         entries = await ledger_of(database, name)
@@ -94,13 +98,7 @@ async def show(name: str) -> None:
         raise PaystreamError(
             f"the ledger has nothing of {name}: not requested yet, or skipped (a guest, an unknown customer, opted out)"
         )
-    table = Table(Column("request", no_wrap=True), "order", "channel", "state", "attempts", "claimed", "sent")
-    for each in entries:
-        table.add_row(
-            each.request_id, each.order_id, each.channel, each.state.value, str(each.attempts),
-            _time(each.claimed_at), "-" if each.sent_at is None else _time(each.sent_at),
-        )  # fmt: skip
-    print_table(table)
+    click.echo("\n\n".join(_described(each) for each in entries))
 
 
 @notifications.command()
@@ -132,12 +130,38 @@ def _print_letter(letter: EmailMessage) -> None:
     click.echo(f"── to {letter['To']}: {letter['Subject']}  {letter['Message-ID']}\n{text}")
 
 
+_MEANING: Final = {
+    State.CLAIMED: "claimed\n          being sent, tried again, or a dead letter:\n"
+    "          see 'paystream dead-letters list'",
+    State.SENT: "sent",
+    State.REFUSED: "refused\n          a dead letter: see 'paystream dead-letters list'",
+}
+
+
+def _described(entry: LedgerEntry) -> str:
+    # Lines and not columns: an id that has been cut is none.
+    facts = {
+        "state": _MEANING[entry.state],
+        "request": one_line(entry.request_id),
+        "order": one_line(entry.order_id),
+        "channel": entry.channel,
+        "attempts": str(entry.attempts),
+        "claimed": _time(entry.claimed_at),
+        "sent": "-" if entry.sent_at is None else _time(entry.sent_at),
+    }
+    return "\n".join(f"{name + ':':<10}{value}" for name, value in facts.items())
+
+
 def _time(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def read_customers(file: Path) -> list[Customer]:
+def read_customers(file: Path, *, private: bool = False) -> list[Customer]:
     """Read customers' wishes.
+
+    Arguments:
+        file: the CSV.
+        private: whether webhooks may do without TLS, and lead to addresses that are not public.
 
     Raises:
         InputError: something is wrong in the file; it names the place, and does not quote what is there.
@@ -150,7 +174,7 @@ def read_customers(file: Path) -> list[Customer]:
                 raise InputError(file, f"the first line must be: {','.join(_HEADER)}", line=1)
             for row in rows:
                 if row:
-                    customer = _read_row(file, rows.line_num, row)
+                    customer = _read_row(file, rows.line_num, row, private)
                     if customer.customer_id in found:
                         raise InputError(file, "was there before", line=rows.line_num, column="customer_id")
                     found[customer.customer_id] = customer
@@ -161,27 +185,37 @@ def read_customers(file: Path) -> list[Customer]:
     return list(found.values())
 
 
-def _read_row(file: Path, line: int, row: list[str]) -> Customer:
+def _read_row(file: Path, line: int, row: list[str], private: bool) -> Customer:
     def wrong(column: str, reason: str) -> InputError:
         return InputError(file, reason, line=line, column=column)
 
     if len(row) != len(_HEADER):
         raise InputError(file, f"{len(row)} columns where there should be {len(_HEADER)}", line=line)
-    customer_id, channel, address, locale, key = row
+    name, channel, address, locale, key = row
+    customer_id = name.strip()
     if not 0 < len(customer_id) <= _LONGEST_ID or not customer_id.isprintable():
         raise wrong("customer_id", f"expected 1 to {_LONGEST_ID} characters")
     if channel not in {each.value for each in Channel}:
         raise wrong("channel", f"expected one of {', '.join(each.value for each in Channel)}")
     chosen = Channel(channel)
-    if chosen is Channel.EMAIL and not _EMAIL.fullmatch(address):
+    if chosen is Channel.NONE:
+        return Customer(customer_id, chosen, "", "")
+    if chosen is Channel.EMAIL and not _is_email(address):
         raise wrong("address", "expected an e-mail address")
-    if chosen is Channel.WEBHOOK and not _URL.fullmatch(address):
-        raise wrong("address", "expected a URL that begins with https://")
-    if chosen is not Channel.NONE and not _is_locale(locale):
+    if chosen is Channel.WEBHOOK:
+        try:
+            parse_url(address, private=private)
+        except UnfitUrl as unfit:
+            raise wrong("address", f"expected {unfit}") from None
+    if not _is_locale(locale):
         raise wrong("locale", "expected a language such as ko or en_GB")
     if chosen is Channel.WEBHOOK and not _is_secret(key):
         raise wrong("secret", "expected a secret as 'paystream notifications secret' makes them")
     return Customer(customer_id, chosen, address, locale, key if chosen is Channel.WEBHOOK else "")
+
+
+def _is_email(text: str) -> bool:
+    return len(text) <= _LONGEST_EMAIL and _EMAIL.fullmatch(text) is not None
 
 
 def _is_locale(name: str) -> bool:
@@ -194,6 +228,7 @@ def _is_locale(name: str) -> bool:
 
 def _is_secret(text: str) -> bool:
     try:
-        return len(base64.b64decode(text.removeprefix(SECRET_PREFIX), validate=True)) >= 16
-    except (binascii.Error, ValueError):
+        key_of(text)
+    except ValueError:
         return False
+    return True

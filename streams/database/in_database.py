@@ -102,7 +102,23 @@ class DatabaseFinisher(Finisher, Generic[E]):
         self._telling: asyncio.Task[None] | None = None
 
     async def committed(self) -> int | None:
-        """Become the lane's owner, and return the offset to go on at."""
+        """Become the lane's owner, and return the offset to go on at.
+
+        Raises:
+            DependencyUnavailable: the database is down.
+            EffectsRefused: a table, or the right to it, is missing.
+        """
+        try:
+            await self._take_over()
+        except Exception as error:
+            if is_database_error(error):
+                raise self._refusal("be taken over", error) from error
+            raise
+        if self._offset is not None:
+            self._tell()  # a former owner may not have lived to do it
+        return self._offset
+
+    async def _take_over(self) -> None:
         async with self._database.transaction() as connection:
             taken = insert_for(connection, consumer_offsets).values(
                 consumer_group=self._group, topic=self._source.topic, partition=self._source.partition, epoch=1
@@ -115,9 +131,6 @@ class DatabaseFinisher(Finisher, Generic[E]):
                 await connection.execute(taken.returning(consumer_offsets.c.epoch, consumer_offsets.c.next_offset))
             ).one()
         self._epoch, self._offset = row.epoch, row.next_offset
-        if self._offset is not None:
-            self._tell()  # a former owner may not have lived to do it
-        return self._offset
 
     async def finish(self, settled: Settled) -> Sequence[Settled]:
         """Write effects and offset together, and dead letters and outputs before they are committed.
@@ -150,6 +163,8 @@ class DatabaseFinisher(Finisher, Generic[E]):
             except DependencyUnavailable:
                 raise
             except Exception as error:
+                if is_database_error(error) and not is_conflict(error):
+                    raise self._refusal("move its offset", error) from error
                 if not is_conflict(error):
                     raise
             await asyncio.sleep(_CONFLICT_PAUSE * random.random())
@@ -176,6 +191,12 @@ class DatabaseFinisher(Finisher, Generic[E]):
             f"{self._group} lost {self._source.topic}-{self._source.partition} to another owner, or somebody moved its "
             f"offset in the database, which is {row.next_offset if row is not None else 'gone'} now; nothing was "
             "committed"
+        )
+
+    def _refusal(self, what: str, error: Exception) -> EffectsRefused:
+        return EffectsRefused(
+            f"{self._source.topic}-{self._source.partition} cannot {what} in the database: {said(error)}; 'paystream "
+            "database check' tells more"
         )
 
     def _row(self) -> ColumnElement[bool]:

@@ -29,8 +29,14 @@ def _figures() -> tuple[Column[Any], ...]:
     return tuple(Column(name, BigInteger, nullable=False) for name in names)
 
 
-sales_facts: Final = Table("sales_facts", metadata, Column("fact_id", String(_ID), primary_key=True))
-"""Facts that have been counted: a repeat is known by its id, however late it comes."""
+sales_facts: Final = Table(
+    "sales_facts",
+    metadata,
+    Column("fact_id", String(_ID), primary_key=True),
+    Column("seen_at", BigInteger, nullable=False),
+)
+"""Facts that have been counted: a repeat is known by its id. ``seen_at``, in seconds since 1970, says when a row
+may go: once the topic holds nothing as old."""
 
 sales_totals: Final = Table("sales_totals", metadata, *_key(), *_figures())
 """What was sold in a minute, by currency and country."""

@@ -28,8 +28,10 @@ stock_movements: Final = Table(
     "stock_movements",
     metadata,
     Column("movement_id", String(_ID), primary_key=True),
+    Column("seen_at", BigInteger, nullable=False),
 )
-"""Movements that have been applied: a repeat is known by its id, however late it comes."""
+"""Movements that have been applied: a repeat is known by its id. ``seen_at``, in seconds since 1970, says when a row
+may go: once the topic holds nothing as old."""
 
 back_orders: Final = Table(
     "back_orders",

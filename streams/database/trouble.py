@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import sqlite3
 from typing import Final
 
-from asyncpg import InterfaceError, PostgresError
+from asyncpg import ClientConfigurationError, InterfaceError, PostgresError
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import InterfaceError as SQLAlchemyInterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -40,8 +41,26 @@ _SQLITE_DOWN: Final = (
 )
 
 
+class Refusal(enum.Enum):
+    """Why a database will not do what every paystream asks of it; somebody has to change something about it."""
+
+    FORBIDDEN = "42501"
+    NO_SUCH_TABLE = "42P01"
+    TABLE_EXISTS = "42P07"
+    NO_DATABASE = "file is not a database"
+
+
+_SQLITE_REFUSALS: Final = {
+    "no such table": Refusal.NO_SUCH_TABLE,
+    "already exists": Refusal.TABLE_EXISTS,
+    "not a database": Refusal.NO_DATABASE,
+}
+
+
 def is_down(error: BaseException) -> bool:
     """Tell whether the database cannot be used at present, whatever the statement."""
+    if is_misuse(error):
+        return False
     if isinstance(error, (PoolTimeout, OSError, asyncio.TimeoutError, InterfaceError, SQLAlchemyInterfaceError)):
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
@@ -55,6 +74,35 @@ def is_down(error: BaseException) -> bool:
     return False
 
 
+def is_misuse(error: BaseException) -> bool:
+    """Tell whether PostgreSQL's client was asked for something that no server would be asked for.
+
+    An option that contradicts another, a value that does not fit its column: waiting helps neither.
+    """
+    # asyncpg has both as interface errors, and as value errors what is its caller's fault.
+    original = _original(error)
+    return isinstance(original, InterfaceError) and isinstance(original, ValueError)
+
+
+def is_locked(error: BaseException) -> bool:
+    """Tell whether somebody else has SQLite's file at present."""
+    original = _original(error)
+    return isinstance(original, sqlite3.OperationalError) and any(
+        part in str(original).lower() for part in ("locked", "busy")
+    )
+
+
+def refusal(error: BaseException | None) -> Refusal | None:
+    """Tell what somebody has to change about the database; None if that is not what is wrong."""
+    if error is None:
+        return None
+    original = _original(error)
+    if isinstance(original, sqlite3.Error):
+        said_by_it = str(original).lower()
+        return next((kind for part, kind in _SQLITE_REFUSALS.items() if part in said_by_it), None)
+    return next((kind for kind in Refusal if kind.value == _sqlstate(error)), None)
+
+
 def is_conflict(error: BaseException) -> bool:
     """Tell whether the transaction was rolled back for another's sake, and may just be run again."""
     return _sqlstate(error) in _CONFLICTS
@@ -62,18 +110,25 @@ def is_conflict(error: BaseException) -> bool:
 
 def is_database_error(error: BaseException) -> bool:
     """Tell whether the error comes from the database or its client at all."""
-    return isinstance(error, (SQLAlchemyError, PostgresError, sqlite3.Error))
+    return isinstance(error, (SQLAlchemyError, PostgresError, InterfaceError, sqlite3.Error))
 
 
 def said(error: BaseException) -> str:
     """Name the error without the statement and its parameters, which are payload."""
+    original, state = _original(error), _sqlstate(error)
+    name, words = type(original).__name__, str(original).partition("\n")[0]
+    if isinstance(original, (sqlite3.Error, ClientConfigurationError)) or is_down(error):
+        return f"{name} ({words})"
+    if state is None:
+        return name
+    # The server's words about a refusal name a table or a schema, and no value.
+    return f"{name} ({state}: {words})" if refusal(error) is not None else f"{name} ({state})"
+
+
+def _original(error: BaseException) -> BaseException:
     original = getattr(error, "orig", None) or error
     # asyncpg's errors come wrapped in the DBAPI's, which SQLAlchemy makes for it.
-    original = original.__cause__ or original
-    state = _sqlstate(error)
-    if isinstance(original, sqlite3.Error) or is_down(error):
-        return f"{type(original).__name__} ({original})"
-    return type(original).__name__ + (f" ({state})" if state else "")
+    return original.__cause__ or original
 
 
 def _sqlstate(error: BaseException) -> str | None:

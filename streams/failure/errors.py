@@ -108,7 +108,16 @@ class Unpublishable(PermanentError):
 
 
 class TransientError(RecordError):
-    """May succeed later: the record is retried with back-off."""
+    """May succeed later: the record is retried with back-off.
+
+    Arguments:
+        args: what was seen, without payload.
+        after: seconds that whoever was asked wants to be left alone; the policy says how far it is heeded.
+    """
+
+    def __init__(self, *args: object, after: float = 0.0) -> None:
+        super().__init__(*args)
+        self.after = after
 
 
 class HandlerTimeout(TransientError):
@@ -123,12 +132,14 @@ class DependencyUnavailable(RecordError):
     Arguments:
         dependency: its name, as an operator knows it (``"database"``, ``"smtp"``).
         reason: what was seen, without payload or credentials.
+        after: seconds that it wants to be left alone; the policy says how far it is heeded.
     """
 
-    def __init__(self, dependency: str, reason: str = "") -> None:
+    def __init__(self, dependency: str, reason: str = "", *, after: float = 0.0) -> None:
         super().__init__(f"{dependency} is unavailable" + (f": {reason}" if reason else ""))
         self.dependency = dependency
         self.reason = reason
+        self.after = after
 
 
 # -- the machinery -------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from streams.failure.errors import (
     PermanentError,
     RecordError,
     Stage,
+    TransientError,
 )
 from streams.failure.fingerprint import causes, field_path, is_field_name, qualified_name
 
@@ -70,6 +71,9 @@ class Pause:
 
 
 Decision = Retry | DeadLetter | Pause
+
+# A server may ask for a day; whoever waits behind the record does not have one.
+_LONGEST_HEEDED: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,9 @@ def decide(
     *service* told it, rather than the record, should raise a ``TransientError`` from it. What says nothing
     (a ``KeyError``, a ``UnicodeDecodeError``) is retried.
 
+    A failure that says how long to wait is given at least as long, up to five minutes; a retry, what is left of
+    the policy's time.
+
     Arguments:
         error: what the handler raised.
         attempt: how many attempts have failed, this one included. Those that ended in a Pause do not count.
@@ -143,13 +150,15 @@ def decide(
         raise error
     found = _classified(error)
     if isinstance(found, DependencyUnavailable):
-        return Pause(found.dependency, policy.pause_interval, safe_reason(error))
+        asked = min(found.after, _LONGEST_HEEDED)
+        return Pause(found.dependency, max(policy.pause_interval, asked), safe_reason(error))
     if isinstance(found, (PermanentError, ValidationError)):
         return DeadLetter(safe_reason(error), _stage(found), Disposition.PERMANENT)
     after = policy.backoff.delay(attempt, random)
     if after is None or elapsed >= policy.max_elapsed:
         return DeadLetter(safe_reason(error), _stage(found), Disposition.EXHAUSTED)
-    return Retry(after)
+    asked = found.after if isinstance(found, TransientError) else 0.0
+    return Retry(max(after, min(asked, _LONGEST_HEEDED, policy.max_elapsed - elapsed)))
 
 
 def _classified(error: Exception) -> RecordError | ValidationError | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timezone, tzinfo
 from pathlib import Path
 from typing import Final
 
@@ -35,22 +36,23 @@ class Letter:
     html: str
 
 
-def write_letter(request: NotificationRequest, locale: str) -> Letter:
+def write_letter(request: NotificationRequest, locale: str, zone: tzinfo = timezone.utc) -> Letter:
     """Write the letter of a request.
 
     Arguments:
         request: what to tell.
         locale: of whom to tell, for example ``ko`` or ``en_GB``.
+        zone: whose day is given as the date.
 
     Raises:
         PermanentError: there is no such template.
     """
     chosen = _locale(locale)
-    language = chosen.language if chosen.language in LANGUAGES else LANGUAGES[0]
+    language = chosen.language
     words = {
         "order": request.order_id,
         "amount": format_currency(request.amount, request.currency, locale=chosen),
-        "date": format_date(request.occurred_at, "long", locale=chosen),
+        "date": format_date(request.occurred_at.astimezone(zone), "long", locale=chosen),
     }
     try:
         subject, _, text = _TEMPLATES.get_template(f"{request.template}.{language}.txt").render(words).partition("\n\n")
@@ -61,7 +63,9 @@ def write_letter(request: NotificationRequest, locale: str) -> Letter:
 
 
 def _locale(name: str) -> Locale:
+    """Read a locale; what there are no letters for gets sums and dates, too, as those of the first language."""
     try:
-        return Locale.parse(name.replace("-", "_"))
+        found = Locale.parse(name.replace("-", "_"))
     except (UnknownLocaleError, ValueError):
         return Locale.parse(LANGUAGES[0])
+    return found if found.language in LANGUAGES else Locale.parse(LANGUAGES[0])

@@ -16,11 +16,13 @@ from streams.database.engine import Database
 from streams.delivery import Skip
 from streams.delivery.crash_points import crash_point
 from streams.failure.errors import PermanentError
-from streams.notification_settings import NotificationSettings
+from streams.notification_settings import NotificationSettings, zone_of
+from streams.notify.down_hosts import DownHosts
 from streams.notify.host_limits import HostLimits
 from streams.notify.letter import write_letter
 from streams.notify.smtp import SmtpSender
-from streams.notify.webhook import WebhookSender, host_of
+from streams.notify.webhook import WebhookSender
+from streams.notify.webhook_url import host_of
 from streams.stores.customer import Channel, Customer
 from streams.stores.notifications import State, claim, find_customer, record
 
@@ -38,13 +40,15 @@ class Notifier:
         self._letters = SmtpSender(settings)
         self._webhooks = WebhookSender(settings)
         self._limits = HostLimits(settings.rate_per_host, settings.concurrency_per_host)
+        self._down = DownHosts()
+        self._zone = zone_of(settings.time_zone)
 
     async def tell(self, request: NotificationRequest) -> None:
         """Tell the customer of a request.
 
         Raises:
             Skip: there is nobody to tell, they do not wish to be told, or have been told.
-            PermanentError: the receiver will never take it.
+            PermanentError: the receiver will never take it, or has been down for a while.
             TransientError: it may take it later.
             DependencyUnavailable: the database or the mail server is down.
         """
@@ -67,12 +71,14 @@ class Notifier:
 
     async def _send(self, request: NotificationRequest, customer: Customer) -> None:
         if customer.channel is Channel.EMAIL:
-            letter = write_letter(request, customer.locale)
+            letter = write_letter(request, customer.locale, self._zone)
             async with self._limits.turn(self._letters.host):
                 await self._letters.send(request.request_id, customer.address, letter)
         else:
-            async with self._limits.turn(host_of(customer.address)):
-                await self._webhooks.send(customer.address, customer.secret, request)
+            host = host_of(customer.address)
+            with self._down.attempt(host, request.request_id):
+                async with self._limits.turn(host):
+                    await self._webhooks.send(customer.address, customer.secret, request)
 
     async def close(self) -> None:
         """Close what is open."""

@@ -6,39 +6,55 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import ipaddress
 import json
 import socket
 import time
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from models.notification import ADAPTER, NotificationRequest
 from streams.failure.errors import DependencyUnavailable, PermanentError, TransientError
-from streams.http_answers import judge_answer
+from streams.http_answers import asked_to_wait, judge_answer
+from streams.http_requests import USER_AGENT, header_id
 from streams.notification_settings import NotificationSettings
+from streams.notify.webhook_url import UnfitUrl, host_of, is_public, parse_url
 
 SECRET_PREFIX: Final = "whsec_"
 """Of a secret's text; what follows is base64."""
+# Source: the Standard Webhooks specification, "Signature scheme": between 24 bytes (192 bits) and 64 bytes (512 bits).
+_SHORTEST_SECRET: Final = 24
+_LONGEST_SECRET: Final = 64
+# One customer's server: others' messages wait behind, and are not to wait for as long as it likes.
+_LONGEST_HEEDED: Final = 30.0
+
+
+class WebhookDown(TransientError):
+    """A webhook's server does not answer, or says that it is in trouble (5xx)."""
+
+
+def key_of(secret: str) -> bytes:
+    """Read a secret's text.
+
+    Raises:
+        ValueError: it is not base64 of 24 to 64 bytes.
+    """
+    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    if not _SHORTEST_SECRET <= len(key) <= _LONGEST_SECRET:
+        raise ValueError("a secret has 24 to 64 bytes")
+    return key
 
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     """Sign a message: HMAC-SHA256 over id, timestamp and body, with its version in front.
 
     Raises:
-        ValueError: the secret is not base64.
+        ValueError: the secret is not base64 of 24 to 64 bytes.
     """
-    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     signed = f"{message_id}.{timestamp}.".encode() + body
-    return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
-
-
-def host_of(url: str) -> str:
-    """Return the host of a URL, which is what an operator is told of it: the rest may hold secrets."""
-    return urlsplit(url).hostname or "unknown"
+    return "v1," + base64.b64encode(hmac.new(key_of(secret), signed, hashlib.sha256).digest()).decode()
 
 
 class _PublicOnly(AbstractResolver):
@@ -51,7 +67,7 @@ class _PublicOnly(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         found = await self._resolver.resolve(host, port, family)
-        public = [each for each in found if ipaddress.ip_address(each["host"]).is_global]
+        public = [each for each in found if is_public(each["host"])]
         if not public:
             raise PermanentError("the webhook's host has no public address")
         return public
@@ -76,55 +92,44 @@ class WebhookSender:
 
         Raises:
             PermanentError: the URL may not be called, or its server refuses the message: 3xx and 4xx.
-            TransientError: the server asks for another attempt (408, 425, 429), is in trouble (5xx), or does not
-                answer. It is one customer's: all others must not wait for it, as they would for a dependency.
+            WebhookDown: the server is in trouble (5xx), or does not answer. It is one customer's: all others must
+                not wait for it, as they would for a dependency.
+            TransientError: the server asks for another attempt (408, 425, 429).
         """
-        self._refuse_private(url)
+        target = self._target(url)
         body = json.dumps(
             {"type": request.template, "data": json.loads(ADAPTER.dump_json(request, by_alias=True))},
             ensure_ascii=False, separators=(",", ":"),
         ).encode()  # fmt: skip
-        now = int(time.time())
-        try:
-            signature = sign(secret, request.request_id, now, body)
-        except ValueError:
-            raise PermanentError("the customer's webhook secret is not base64") from None
-        headers = {
-            "Content-Type": "application/json",
-            "webhook-id": request.request_id,
-            "webhook-timestamp": str(now),
-            "webhook-signature": signature,
-        }
+        headers = _headers(secret, header_id(request.request_id), int(time.time()), body)
         who = f"webhook {host_of(url)}"
         try:
-            async with self._open().post(url, data=body, headers=headers, allow_redirects=False) as answer:
-                status = answer.status
-        except (aiohttp.InvalidURL, UnicodeError, ValueError):
+            async with self._open().post(target, data=body, headers=headers, allow_redirects=False) as answer:
+                status, retry_after = answer.status, answer.headers.get("Retry-After")
+        except (aiohttp.InvalidURL, ValueError):
             raise PermanentError("the customer's webhook has no valid URL") from None
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-            raise TransientError(f"{who} does not answer: {type(error).__name__}") from None
+            raise WebhookDown(f"{who} does not answer: {type(error).__name__}") from None
+        after = min(asked_to_wait(retry_after, time.time()), _LONGEST_HEEDED)
         try:
-            judge_answer(status, who)
+            judge_answer(status, who, after)
         except DependencyUnavailable as error:
-            raise TransientError(str(error)) from None
+            raise WebhookDown(str(error), after=after) from None
 
-    def _refuse_private(self, url: str) -> None:
-        if self._settings.webhook_private:
-            return
-        if not url.startswith("https://"):
-            raise PermanentError("the customer's webhook is not an https:// URL")
+    def _target(self, url: str) -> URL:
         try:
-            public = ipaddress.ip_address(host_of(url)).is_global
-        except ValueError:
-            return  # a name, which the resolver judges
-        if not public:
-            raise PermanentError("the customer's webhook is at a private address")
+            return parse_url(url, private=self._settings.webhook_private)
+        except UnfitUrl as unfit:
+            raise PermanentError(f"the customer's webhook is not {unfit}") from None
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             options: dict[str, Any] = {} if self._settings.webhook_private else {"resolver": _PublicOnly()}
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(**options),
+                # Customers may share a host: what it sets for one of them is not to be shown for another.
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": USER_AGENT},
                 timeout=aiohttp.ClientTimeout(self._settings.webhook_timeout),
             )
         return self._session
@@ -134,3 +139,16 @@ class WebhookSender:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _headers(secret: str, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    try:
+        signature = sign(secret, message_id, timestamp, body)
+    except ValueError:
+        raise PermanentError("the customer's webhook secret is not base64 of 24 to 64 bytes") from None
+    return {
+        "Content-Type": "application/json",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": signature,
+    }

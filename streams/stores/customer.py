@@ -22,7 +22,8 @@ class Customer:
         customer_id: as in the orders.
         channel: how.
         address: an e-mail address or a URL; empty with no channel.
-        locale: language of the letters, ``en`` or ``ko``, with a region if there is one (``en_GB``).
+        locale: language of the letters, ``en`` or ``ko``, with a region if there is one (``en_GB``); empty with
+            no channel.
         secret: signs webhooks; empty for everybody else.
     """
 

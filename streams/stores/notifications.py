@@ -36,7 +36,7 @@ class State(str, enum.Enum):
     """It is being sent, tried again, or a dead letter after its last attempt: nobody knows whether it arrived."""
     SENT = "sent"
     REFUSED = "refused"
-    """Its receiver will never take it; it is a dead letter."""
+    """Its receiver will never take it, or has been down for a while; it is a dead letter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Final
@@ -11,16 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from models.analytics import SaleFact
 from streams.database.statements import packed, with_rows
 
-MILLIONTHS: Final = 1_000_000
-"""Of a currency's unit: models.money allows six fraction digits, so every amount is a whole number of them."""
-
 MOST: Final = Decimal(10) ** 11
 """No single amount may reach it. A window holds 64 bits, which is 92 such orders in one minute and country; an
 order of a hundred billion, in whatever currency, is an accident."""
 
 _MINUTE: Final = 60
 
-_NEW_FACTS: Final = "INSERT INTO sales_facts (fact_id) {rows} ON CONFLICT (fact_id) DO NOTHING RETURNING fact_id"
+_NEW_FACTS: Final = (
+    "INSERT INTO sales_facts (fact_id, seen_at) {rows} ON CONFLICT (fact_id) DO NOTHING RETURNING fact_id"
+)
 _FIGURES: Final = ("orders", "units", "revenue", "refunds", "units_returned", "refunded")
 _KEY: Final = ("minute", "currency", "country")
 _TYPES: Final = {"minute": int, "currency": str, "country": str, "sku": str, **dict.fromkeys(_FIGURES, int)}
@@ -44,8 +44,9 @@ class SalesEffects:
     async def apply(self, connection: AsyncConnection, effects: Sequence[SaleFact]) -> None:
         """Count the facts, except those that have been counted before."""
         facts = {fact.fact_id: fact for fact in effects}
+        now = int(time.time())
         inserted = await connection.execute(
-            with_rows(connection, _NEW_FACTS, fact_id=str), packed([[each] for each in sorted(facts)])
+            with_rows(connection, _NEW_FACTS, fact_id=str, seen_at=int), packed([(each, now) for each in sorted(facts)])
         )
         totals, articles = folded(facts[each] for each in inserted.scalars())
         for (table, key), windows in ((_TOTALS, totals), (_ARTICLES, articles)):
@@ -74,4 +75,5 @@ def folded(facts: Iterable[SaleFact]) -> tuple[dict[Key, list[int]], dict[Key, l
 def _add(figures: list[int], first: int, units: int, money: Decimal) -> None:
     figures[first] += 1
     figures[first + 1] += units
+    # In millionths of the unit: models.money allows six fraction digits.
     figures[first + 2] += int(money.scaleb(6))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -15,7 +16,8 @@ from streams.database.stock_tables import back_orders, stock, stock_movements
 from streams.stores.article import Article, BackOrder
 
 _NEW_MOVEMENTS: Final = (
-    "INSERT INTO stock_movements (movement_id) {rows} ON CONFLICT (movement_id) DO NOTHING RETURNING movement_id"
+    "INSERT INTO stock_movements (movement_id, seen_at) {rows} "
+    "ON CONFLICT (movement_id) DO NOTHING RETURNING movement_id"
 )
 _NEW_ARTICLES: Final = (
     "INSERT INTO stock (sku, opening, on_hand, back_ordered, moved, lines) "
@@ -48,8 +50,10 @@ class StockEffects:
         """Apply the movements in their order, except those that have been applied before."""
         # Of a movement that is there twice the first counts; a repeat has the same lines.
         movements = {movement.movement_id: movement for movement in reversed(effects)}
+        now = int(time.time())
         inserted = await connection.execute(
-            with_rows(connection, _NEW_MOVEMENTS, movement_id=str), packed([[each] for each in sorted(movements)])
+            with_rows(connection, _NEW_MOVEMENTS, movement_id=str, seen_at=int),
+            packed([(each, now) for each in sorted(movements)]),
         )
         new = set(inserted.scalars())
         to_do = [movement for key, movement in reversed(movements.items()) if key in new]

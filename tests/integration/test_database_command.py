@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import text
 from support.databases import opened
 
 from streams.commands.database import database as command
@@ -72,8 +75,67 @@ def test_lanes_are_listed_and_sent_elsewhere(database_url: str) -> None:
     assert run(database_url, "seek", "paystream.inventory", "moves", "beginning").output.count("beginning") == 2
 
 
+async def _see(url: str, **seen_at: int) -> None:
+    async with opened(url) as database, database.transaction() as connection:
+        for name, at in seen_at.items():
+            await connection.execute(text(f"INSERT INTO sales_facts VALUES ('{name}', {at})"))
+            await connection.execute(text(f"INSERT INTO stock_movements VALUES ('{name}', {at})"))
+
+
+async def _facts(url: str) -> list[str]:
+    async with opened(url) as database, database.reading() as connection:
+        return sorted((await connection.execute(text("SELECT fact_id FROM sales_facts"))).scalars())
+
+
+def test_what_was_done_longer_ago_than_topics_remember_is_forgotten(database_url: str) -> None:
+    now = int(time.time())
+    asyncio.run(_see(database_url, old=now - 31 * 86_400, new=now - 29 * 86_400))
+    pruned = run(database_url, "prune", "--older-than", "30")
+    assert pruned.exit_code == 0, pruned.output
+    assert "sales_facts: 1 rows deleted" in pruned.output
+    assert "stock_movements: 1 rows deleted" in pruned.output
+    assert asyncio.run(_facts(database_url)) == ["new"]
+
+
+def test_what_a_replay_may_still_bring_is_not_forgotten(database_url: str) -> None:
+    asyncio.run(_see(database_url, old=0))
+    refused = run(database_url, "prune", "--older-than", "7")
+    assert refused.exit_code == 2
+    assert "PAYSTREAM_TOPICS__RETENTION" in refused.output
+    assert asyncio.run(_facts(database_url)) == ["old"]
+
+
 def test_a_lane_that_is_not_there_and_an_offset_that_is_none_are_refused(database_url: str) -> None:
     nobody = run(database_url, "seek", "paystream.inventory", "moves", "0")
     assert nobody.exit_code == ExitStatus.FAILED
     assert "paystream database offsets" in nobody.output
     assert run(database_url, "seek", "paystream.inventory", "moves", "-5").exit_code == 2
+
+
+def test_an_offset_or_a_partition_that_kafka_cannot_have_is_refused_and_the_highest_is_not(database_url: str) -> None:
+    asyncio.run(_take_lanes(database_url, zero=1200))
+    seek = ("seek", "paystream.inventory", "moves")
+    for beyond in (str(2**63), "9" * 20, "9" * 5000):
+        assert run(database_url, *seek, beyond).exit_code == 2
+    assert run(database_url, *seek, "0", "--partition", str(2**31)).exit_code == 2
+    assert f"{2**63 - 1:,}" in run(database_url, *seek, str(2**63 - 1)).output
+
+
+@pytest.mark.parametrize("arguments", [("check",), ("offsets",), ("seek", "paystream.inventory", "moves", "0")])
+def test_no_command_but_the_upgrade_makes_a_file(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    result = run(f"sqlite:///{tmp_path}/paystream.db", *arguments)
+    assert result.exit_code == ExitStatus.CONFIGURATION
+    assert "run 'paystream database upgrade'" in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_that_is_gone_is_named_in_one_line(database_url: str) -> None:
+    async def drop() -> None:
+        async with opened(database_url) as database, database.transaction() as connection:
+            await connection.execute(text("DROP TABLE consumer_offsets"))
+
+    asyncio.run(drop())
+    result = run(database_url, "offsets")
+    assert result.exit_code == ExitStatus.CONFIGURATION
+    assert "consumer_offsets" in result.output
+    assert len(result.output.splitlines()) == 1

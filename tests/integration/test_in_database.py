@@ -223,6 +223,21 @@ async def test_effects_that_the_database_refuses_halt_the_lane_and_change_nothin
     assert await _offset(database) is None
 
 
+async def test_a_table_that_is_missing_halts_the_lane_and_says_so(kafka: Cluster, database: Database) -> None:
+    await _prepare(database)
+    topic = await _topic(kafka)
+    await produce(kafka.bootstrap_servers, topic, _numbered(1))
+    async with database.transaction() as connection:
+        await connection.execute(text("ALTER TABLE consumer_offsets RENAME TO elsewhere"))
+    async with running(kafka.bootstrap_servers, [topic], note, finish=InDatabase(database, Notes())) as agent:
+        await eventually(lambda: agent.source.lanes and agent.lane(0).state is State.HALTED, "the lane to halt")
+        assert "consumer_offsets" in agent.lane(0).reason
+        async with database.transaction() as connection:
+            await connection.execute(text("ALTER TABLE elsewhere RENAME TO consumer_offsets"))
+        await agent.consumed()
+    assert await _noted(database) == ["0"]
+
+
 async def test_a_defect_in_what_carries_effects_out_halts_the_lane(kafka: Cluster, database: Database) -> None:
     class Defective:
         async def apply(self, connection: AsyncConnection, effects: Sequence[str]) -> None:

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 from support.databases import opened
 from support.receiver import receiver
 from support.requests import REQUEST
 
 from streams.commands.notifications import notifications as command
+from streams.commands.notifications import read_customers
 from streams.database.engine import Database
 from streams.delivery import Skip
 from streams.failure.errors import DependencyUnavailable, ExitStatus, PermanentError, TransientError
@@ -180,6 +183,36 @@ async def test_what_a_webhooks_receiver_answers_decides(
     assert len(hook.posts) == 1
 
 
+async def test_a_former_owner_that_wakes_up_does_not_take_back_that_it_was_sent(database: Database) -> None:
+    await claim(database, REQUEST.request_id, "536365", Channel.EMAIL)
+    await record(database, REQUEST.request_id, State.SENT)
+    sent = await entry(database)
+    await record(database, REQUEST.request_id, State.REFUSED)
+    assert await entry(database) == sent
+    assert sent.sent_at is not None
+    assert await claim(database, REQUEST.request_id, "536365", Channel.EMAIL) == 0
+
+
+async def test_a_webhook_that_stays_away_is_a_dead_letter_at_once_while_others_are_told(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.notify.down_hosts._SECONDS", 0.0)
+    async with receiver(*(503,) * 3) as hook, Mailbox() as mailbox, notifier(database, mailbox.port) as made:
+        await load_customers(
+            database, [Customer("1", Channel.WEBHOOK, hook.url, "en", SECRET), replace(BY_MAIL, customer_id="2")]
+        )
+        for number in range(3):
+            with pytest.raises(TransientError):
+                await made.tell(replace(REQUEST, request_id=f"r{number}", customer_id="1"))
+        late = replace(REQUEST, request_id="late", customer_id="1")
+        with pytest.raises(PermanentError, match=r"webhook 127\.0\.0\.1 has been down since"):
+            await made.tell(late)
+        await made.tell(replace(REQUEST, customer_id="2"))
+        monkeypatch.setattr("streams.notify.down_hosts._TRY_EVERY", 0.0)
+        await made.tell(late)
+    assert (len(hook.posts), len(mailbox.letters)) == (4, 1)
+
+
 async def test_two_that_claim_at_once_count_as_two_attempts(database: Database) -> None:
     attempts = await asyncio.gather(*(claim(database, "r", "1", Channel.EMAIL) for _ in range(5)))
     assert sorted(attempts) == [1, 2, 3, 4, 5]
@@ -208,28 +241,99 @@ def run(url: str, *arguments: str | Path) -> Result:
     return CliRunner().invoke(command, [str(each) for each in arguments], env=environment)
 
 
-def test_customers_are_loaded_and_forgotten_and_the_ledger_is_shown(database_url: str, tmp_path: Path) -> None:
+def test_customers_are_loaded_and_forgotten(database_url: str, tmp_path: Path) -> None:
     file = tmp_path / "customers.csv"
     made = run(database_url, "secret").output.strip()
     file.write_text(
         "customer_id,channel,address,locale,secret\n"
         "1,email,one@customer.example,ko,\n"
         f"2,webhook,https://customer.example/hook,en_GB,{made}\n"
-        "3,none,,,\n"
+        " 3 ,none,three@customer.example,,\n"
     )
     assert "3 customers stored" in run(database_url, "load", file).output
 
-    async def tell() -> None:
-        async with opened(database_url) as database:
-            await claim(database, "pay-7:notification", "7", Channel.EMAIL)
-
-    asyncio.run(tell())
-    shown = run(database_url, "show", "7")
-    assert "claimed" in shown.output
-    assert "customer.example" not in shown.output
-    assert run(database_url, "show", "8").exit_code == ExitStatus.FAILED
+    assert _stored(database_url, "1").address == "one@customer.example"
+    assert _stored(database_url, "3") == Customer("3", Channel.NONE, "", ""), "who opts out leaves nothing personal"
     assert run(database_url, "forget", "1").exit_code == 0
     assert run(database_url, "forget", "1").exit_code == ExitStatus.FAILED
+
+
+def _stored(url: str, customer_id: str) -> Customer:
+    async def find() -> Customer | None:
+        async with opened(url) as database:
+            return await find_customer(database, customer_id)
+
+    found = asyncio.run(find())
+    assert found is not None
+    return found
+
+
+def test_the_ledger_is_shown_in_lines_of_80_columns_and_the_state_comes_first(database_url: str) -> None:
+    states = {"pay-7:notification": State.CLAIMED, "pay-8:notification": State.SENT, "pay-9 [x]": State.REFUSED}
+
+    async def tell() -> None:
+        async with opened(database_url) as database:
+            for request_id, state in states.items():
+                await claim(database, request_id, "7", Channel.EMAIL)
+                await record(database, request_id, state)
+
+    asyncio.run(tell())
+    shown = run(database_url, "show", "7").output
+    entries = shown.split("\n\n")
+    assert [entry.split()[:2] for entry in entries] == [["state:", state.value] for state in states.values()]
+    assert all(f"request:  {request_id}\n" in shown for request_id in states), "nothing is cut or taken for markup"
+    assert max(len(line) for line in shown.splitlines()) <= 80
+    assert "dead-letters list" in entries[0]
+    assert "sent:     -" in entries[0]
+    assert "sent:     20" in entries[1]
+    assert run(database_url, "show", "8").exit_code == ExitStatus.FAILED
+
+
+def test_what_the_database_refuses_is_told_in_one_line_without_anything_personal(
+    database_url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "customers.csv"
+    file.write_text(
+        "customer_id,channel,address,locale,secret\n1,email,one@customer.example,ko,\n2,email,one@customer.example,ko,\n"
+    )
+
+    async def forbid() -> None:
+        async with opened(database_url) as database, database.transaction() as connection:
+            await connection.execute(text("CREATE UNIQUE INDEX one_each ON customers (address)"))
+
+    asyncio.run(forbid())
+    result = run(database_url, "load", file)
+    assert result.exit_code == ExitStatus.FAILED
+    assert isinstance(result.exception, SystemExit), "it is not a traceback"
+    assert len(result.output.splitlines()) == 1
+    assert "refuses it" in result.output
+    assert "customer.example" not in result.output
+
+
+async def test_an_error_of_the_database_does_not_quote_what_it_was_given(database: Database) -> None:
+    with pytest.raises(SQLAlchemyError) as raised:
+        async with database.transaction() as connection:
+            await connection.execute(text("INSERT INTO nowhere VALUES (:address)"), {"address": BY_MAIL.address})
+    assert "customer.example" not in str(raised.value)
+
+
+def test_webhooks_without_tls_are_loaded_only_where_they_are_allowed(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "customers.csv"
+    file.write_text(f"customer_id,channel,address,locale,secret\n1,webhook,http://127.0.0.1:8080/,en,{SECRET}\n")
+    refused = run(database_url, "load", file)
+    assert refused.exit_code == ExitStatus.BAD_INPUT
+    assert f"{file}:2: column 'address': expected a URL that begins with https://" in refused.output
+    monkeypatch.setenv("PAYSTREAM_NOTIFICATIONS__WEBHOOK_PRIVATE", "true")
+    assert run(database_url, "load", file).exit_code == 0
+
+
+@pytest.mark.parametrize("address", ["o'brien+shop@mail.customer.example", "a.b@localhost", f"{'a' * 64}@b.example"])
+def test_addresses_that_exist_are_taken(tmp_path: Path, address: str) -> None:
+    file = tmp_path / "customers.csv"
+    file.write_text(f"customer_id,channel,address,locale,secret\n1,email,{address},en,\n")
+    assert read_customers(file) == [Customer("1", Channel.EMAIL, address, "en")]
 
 
 @pytest.mark.parametrize(
@@ -241,6 +345,23 @@ def test_customers_are_loaded_and_forgotten_and_the_ledger_is_shown(database_url
         ("1,email,a@b.example\r,en,", "3 columns"),
         ("1,webhook,customer.example,en,whsec_x", "'address'"),
         ("1,webhook,https://customer.example/private,en,short", "'secret'"),
+        ("1,webhook,https://[private,en," + SECRET, "'address'"),
+        ("1,webhook,https://:443/private,en," + SECRET, "'address'"),
+        ("1,webhook,http://private.example/,en," + SECRET, "'address'"),
+        ("1,webhook,https://127.1/private,en," + SECRET, "'address'"),
+        ("1,webhook,https://customer.example/private,en,whsec_" + "AAAA" * 7, "'secret'"),
+        ("1,webhook,https://customer.example/private,en,whsec_" + "AAAA" * 22, "'secret'"),
+        ("1,email,pr\u00edvate@b.example,en,", "'address'"),
+        ("1,email,private@b\u00fccher.example,en,", "'address'"),
+        ("1,email,private(x)@b.example,en,", "'address'"),
+        ("1,email,[private@b.example,en,", "'address'"),
+        ("1,email,private..x@b.example,en,", "'address'"),
+        ("1,email,private@b..example,en,", "'address'"),
+        ("1,email,.private@b.example,en,", "'address'"),
+        ("1,email,private@-b.example,en,", "'address'"),
+        (f"1,email,{'private' * 10}@b.example,en,", "'address'"),
+        ("  ,email,a@b.example,en,", "'customer_id'"),
+        ("1,none,,,\n 1,none,,,", "was there before"),
         ("1,email,a@b.example,klingon,", "'locale'"),
         ("1,email,a@b.example", "3 columns"),
         ("1,none,,,\n1,none,,,", "was there before"),

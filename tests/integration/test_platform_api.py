@@ -11,7 +11,7 @@ from support.payments import Raw
 from support.receiver import receiver
 
 from agents.platform import OverHttp
-from streams.failure.errors import DependencyUnavailable, PermanentError, TransientError
+from streams.failure.errors import DependencyUnavailable, PermanentError, RecordError, TransientError
 from streams.platform_api import PlatformApi
 from streams.platform_settings import PlatformSettings, Sink
 from streams.sandbox import Cluster
@@ -45,13 +45,21 @@ async def test_every_record_is_posted_once_in_order_under_its_own_key_and_what_i
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (408, TransientError),
+        (302, DependencyUnavailable),
+        (404, DependencyUnavailable),
+        (405, DependencyUnavailable),
+        (408, DependencyUnavailable),
         (409, TransientError),
+        (415, DependencyUnavailable),
+        (425, DependencyUnavailable),
+        (429, DependencyUnavailable),
         (500, DependencyUnavailable),
         (0, DependencyUnavailable),
         (401, DependencyUnavailable),
         (403, DependencyUnavailable),
         (400, PermanentError),
+        (413, PermanentError),
+        (422, PermanentError),
     ],
 )
 async def test_the_answer_of_the_api_decides(status: int, error: type[Exception]) -> None:
@@ -60,6 +68,19 @@ async def test_the_answer_of_the_api_decides(status: int, error: type[Exception]
         with pytest.raises(error):
             await api.post("key", b"{}")
         await api.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "setting"),
+    [(301, "API_URL"), (404, "API_URL"), (405, "API_URL"), (415, "API_URL"), (401, "API_TOKEN"), (409, "API_CONFLICT")],
+)
+async def test_what_a_setting_could_mend_names_the_setting(status: int, setting: str) -> None:
+    async with receiver(status) as platform:
+        api = api_of(platform.url)
+        with pytest.raises(RecordError, match=f"PAYSTREAM_PLATFORM__{setting}"):
+            await api.post("key", b"{}")
+        await api.close()
+    assert len(platform.posts) == 1, "a redirection is not followed"
 
 
 async def test_an_api_may_mean_by_a_conflict_that_it_has_the_record() -> None:

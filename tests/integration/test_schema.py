@@ -1,18 +1,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import sqlite3
+import uuid
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
-from support.databases import opened, settings_for
+from sqlalchemy.engine import make_url
+from support.databases import create_postgresql, opened, settings_for
 
 from streams.database import tables
 from streams.database.engine import Database
-from streams.database.schema import check_schema, schema_version, upgrade
-from streams.failure.errors import DatabaseUnreachable, SetupError
+from streams.database.schema import VERSION_TABLE, check_schema, schema_version, upgrade
+from streams.failure.errors import DatabaseUnreachable, DependencyUnavailable, ExitStatus, SetupError
 
 TABLES = sorted(Path(tables.__file__).parent.glob("*tables.py"))
 
@@ -22,7 +28,7 @@ async def test_the_migrations_lead_to_the_tables_that_the_code_uses(database: Da
         __import__(f"streams.database.{module.stem}")
 
     def differences(connection: Connection) -> object:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "version_table": VERSION_TABLE})
         return compare_metadata(context, tables.metadata)
 
     async with database.reading() as connection:
@@ -31,6 +37,7 @@ async def test_the_migrations_lead_to_the_tables_that_the_code_uses(database: Da
 
 async def test_an_empty_database_is_refused_and_the_command_is_named(empty_database_url: str) -> None:
     async with opened(empty_database_url) as database:
+        database.create()
         with pytest.raises(SetupError, match=r"has no tables of paystream yet.*run 'paystream database upgrade'"):
             await check_schema(database)
         assert (await upgrade(database)).found is None
@@ -45,14 +52,14 @@ async def test_an_upgrade_of_what_is_up_to_date_does_nothing(database: Database)
 
 async def test_an_old_schema_is_refused_with_its_number(database: Database) -> None:
     async with database.transaction() as connection:
-        await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        await connection.execute(text("UPDATE paystream_version SET version_num = '0001'"))
     with pytest.raises(SetupError, match=r"has schema 0001, and schema .* is needed: run 'paystream database upgrade'"):
         await check_schema(database)
 
 
 async def test_the_schema_of_a_newer_paystream_is_left_alone(database: Database) -> None:
     async with database.transaction() as connection:
-        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        await connection.execute(text("UPDATE paystream_version SET version_num = '9999'"))
     for step in (check_schema, upgrade):
         with pytest.raises(SetupError, match="a newer paystream has made"):
             await step(database)
@@ -74,7 +81,123 @@ async def test_a_database_that_is_not_there_is_said_so_without_its_password(tmp_
         assert "secret" not in str(raised.value)
 
 
-@pytest.mark.parametrize("url", ["", "nonsense", "mysql://shop@localhost/shop", "sqlite://", "sqlite:///:memory:"])
+async def test_a_sqlite_file_that_is_not_there_is_made_by_an_upgrade_and_by_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "paystream.db"
+    async with opened(f"sqlite:///{file}") as database:
+        with pytest.raises(SetupError, match=f"no file {file}: run 'paystream database upgrade'"):
+            await check_schema(database)
+        for using in (database.reading, database.transaction):
+            with pytest.raises(DependencyUnavailable, match="no file"):
+                async with using():
+                    pass
+        assert os.listdir(tmp_path) == []
+        await upgrade(database)
+        await check_schema(database)
+
+
+async def test_looking_at_a_file_of_somebody_else_leaves_it_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "other.db"
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("CREATE TABLE theirs (x)")
+    before = file.read_bytes()
+    async with opened(f"sqlite:///{file}") as database:
+        with pytest.raises(SetupError, match="no tables of paystream yet"):
+            await check_schema(database)
+    assert file.read_bytes() == before
+
+
+async def test_a_file_that_is_no_database_is_a_matter_of_the_set_up(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("Ask Kim about the invoices.\n" * 100)
+    async with opened(f"sqlite:///{file}") as database:
+        for step in (check_schema, upgrade):
+            with pytest.raises(SetupError, match=r"something else than a SQLite database") as raised:
+                await step(database)
+            assert raised.value.exit_status == ExitStatus.CONFIGURATION
+    assert file.read_text().startswith("Ask Kim")
+
+
+async def test_the_tables_of_another_application_are_left_alone_and_named(empty_database_url: str) -> None:
+    async with opened(empty_database_url) as database:
+        database.create()
+        async with database.transaction() as connection:
+            await connection.execute(text("CREATE TABLE customers (id int)"))
+        with pytest.raises(SetupError, match=r"(?s)customers.*something else has a table of that name"):
+            await upgrade(database)
+        assert (await schema_version(database)).found is None  # all of the way or not at all
+
+
+async def test_the_version_of_another_application_is_not_taken_for_ours(empty_database_url: str) -> None:
+    async with opened(empty_database_url) as database:
+        database.create()
+        async with database.transaction() as connection:
+            await connection.execute(text("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)"))
+            await connection.execute(text("INSERT INTO alembic_version VALUES ('ae1027a6acf')"))
+        assert (await upgrade(database)).found is None
+        await check_schema(database)
+        async with database.reading() as connection:
+            assert (await connection.execute(text("SELECT * FROM alembic_version"))).scalar_one() == "ae1027a6acf"
+
+
+async def test_a_user_without_rights_is_told_which(postgresql: str) -> None:
+    url = await create_postgresql(postgresql)
+    clerk = f"clerk_{uuid.uuid4().hex[:8]}"
+    as_clerk = make_url(url).set(username=clerk).render_as_string(hide_password=False)
+    async with opened(url) as owner, opened(as_clerk) as database:
+        async with owner.transaction() as connection:
+            await connection.execute(text(f"CREATE ROLE {clerk} LOGIN"))
+            await connection.execute(text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
+        with pytest.raises(SetupError, match=r"permission denied for schema public.*GRANT USAGE, CREATE"):
+            await upgrade(database)
+        await upgrade(owner)
+        with pytest.raises(SetupError, match=r"permission denied for table paystream_version.*needs SELECT"):
+            await check_schema(database)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "nonsense",
+        "mysql://shop@localhost/shop",
+        "sqlite://",
+        "sqlite://paystream.db",
+        "sqlite://folder/paystream.db",
+        "sqlite:///:memory:",
+        "sqlite:///paystream.db?foo=1",
+        "postgresql://shop@127.0.0.1/shop?foo=1",
+        "postgresql://shop@127.0.0.1/shop?sslmode=bogus",
+        "postgresql://shop@127.0.0.1/shop?sslmode=prefer&sslmode=require",
+        "postgresql://shop@127.0.0.1/shop?connect_timeout=soon",
+        "postgresql://shop@127.0.0.1/shop?connect_timeout=0",
+        "postgresql://shop@/shop?host=one:5432&host=other",
+    ],
+)
 def test_a_url_that_cannot_be_used_names_the_setting(url: str) -> None:
     with pytest.raises(SetupError, match="PAYSTREAM_DATABASE__URL"):
         Database(settings_for(url))
+
+
+async def test_options_that_contradict_each_other_are_a_matter_of_the_set_up() -> None:
+    async with opened("postgresql://shop:secret@127.0.0.1:1/shop?target_session_attrs=bogus") as database:
+        with pytest.raises(SetupError, match="target_session_attrs") as raised:
+            await check_schema(database)
+    assert raised.value.exit_status == ExitStatus.CONFIGURATION
+    assert "secret" not in str(raised.value)
+
+
+async def test_options_that_libpq_has_other_names_for_are_translated(postgresql: str) -> None:
+    url = f"{postgresql}&application_name=till-7&connect_timeout=3&sslmode=prefer"
+    async with opened(url) as database, database.reading() as connection:
+        assert (await connection.execute(text("SHOW application_name"))).scalar_one() == "till-7"
+
+
+async def test_a_connection_is_given_up_after_the_time_that_the_url_says() -> None:
+    clock = asyncio.get_running_loop().time
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://shop@127.0.0.1:{silent.getsockname()[1]}/shop?connect_timeout=1&sslmode=disable"
+        began = clock()
+        async with opened(url) as database:
+            with pytest.raises(DatabaseUnreachable):
+                await check_schema(database)
+    assert clock() - began < 5  # the setting is 10

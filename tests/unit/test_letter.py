@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from datetime import datetime, timezone
 from decimal import Decimal
 
 import pytest
@@ -8,6 +10,7 @@ from support.requests import REQUEST
 
 from models.notification import PAYMENT_CANCELLED, PAYMENT_COMPLETED
 from streams.failure.errors import PermanentError
+from streams.notification_settings import zone_of
 from streams.notify.letter import write_letter
 from streams.notify.smtp import make_message, message_id
 
@@ -19,7 +22,8 @@ from streams.notify.smtp import make_message, message_id
         ("en", "KRW", "15300", ["₩15,300", "December 1, 2010"]),
         ("ko", "KRW", "15300", ["₩15,300", "2010년 12월 1일", "감사합니다"]),
         ("ko-KR", "GBP", "1139.12", ["£1,139.12"]),
-        ("de", "EUR", "1139.12", ["1.139,12\xa0€", "Thank you"]),
+        # who gets an English letter gets English sums and dates in it
+        ("de", "EUR", "1139.12", ["€1,139.12", "December 1, 2010", "Thank you"]),
         ("no such language", "GBP", "1139.12", ["£1,139.12", "Thank you"]),
     ],
 )
@@ -31,6 +35,40 @@ def test_a_letter_speaks_the_customers_language_and_writes_sums_and_dates_as_the
     for word in words:
         assert word in letter.text, letter.text
     assert "536365" in letter.html
+
+
+@pytest.mark.parametrize(("zone", "day"), [("UTC", "2010년 12월 1일"), ("Asia/Seoul", "2010년 12월 2일")])
+def test_the_date_is_the_day_in_the_shops_time_zone(zone: str, day: str) -> None:
+    late = replace(REQUEST, occurred_at=datetime(2010, 12, 1, 20, 0, tzinfo=timezone.utc))
+    letter = write_letter(late, "ko", zone_of(zone))
+    assert day in letter.text
+    assert day in letter.html
+
+
+@pytest.mark.parametrize(
+    ("template", "locale", "sentences"),
+    [
+        (PAYMENT_COMPLETED, "en_GB", ["We received £1,139.12 on 1 December 2010"]),
+        (PAYMENT_COMPLETED, "ko", ["2010년 12월 1일에 £1,139.12 결제를 확인했습니다."]),
+        (
+            PAYMENT_CANCELLED, "en_GB",
+            [
+                "was processed on 1 December 2010.",
+                "We have refunded £1,139.12 to your original payment method.",
+                "This is an automated message; please do not reply.",
+            ],
+        ),
+        (
+            PAYMENT_CANCELLED, "ko",
+            ["2010년 12월 1일에 처리되었습니다.", "환불 금액: £1,139.12", "결제하신 수단으로 환불됩니다."],
+        ),
+    ],
+)  # fmt: skip
+def test_both_forms_of_a_letter_say_the_same(template: str, locale: str, sentences: list[str]) -> None:
+    letter = write_letter(replace(REQUEST, template=template), locale)
+    for form in (letter.text, re.sub("</?strong>", "", letter.html)):
+        for sentence in sentences:
+            assert sentence in form
 
 
 @pytest.mark.parametrize("locale", ["en", "ko"])

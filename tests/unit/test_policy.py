@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -125,6 +126,41 @@ def test_the_first_failure_is_judged_by_its_class(error: Exception, decision: De
 def test_attempts_and_time_are_both_used_up(attempt: int, elapsed: float, exhausted: bool) -> None:
     decision = decide(TransientError("busy"), attempt, elapsed, POLICY)
     assert decision == (DeadLetter("busy", Stage.HANDLE, EXHAUSTED) if exhausted else Retry(2))
+
+
+@pytest.mark.parametrize(
+    ("asked", "elapsed", "after"),
+    [
+        (0.0, 0.0, 2.0),  # it does not say
+        (1.0, 0.0, 2.0),  # never sooner than the back-off
+        (7.0, 0.0, 7.0),
+        (60.0, 0.0, 60.0),
+        (9_999.0, 0.0, 60.0),  # not beyond the policy's own time
+        (9_999.0, 50.0, 10.0),
+        (9_999.0, 59.5, 2.0),
+        (-5.0, 0.0, 2.0),
+        (float("inf"), 0.0, 60.0),
+    ],
+)
+def test_who_asks_to_be_left_alone_is_as_far_as_there_is_time(asked: float, elapsed: float, after: float) -> None:
+    assert decide(TransientError("busy", after=asked), 1, elapsed, POLICY) == Retry(after)
+    assert decide(caused(RuntimeError("a"), TransientError("busy", after=asked)), 1, elapsed, POLICY) == Retry(after)
+
+
+def test_nobody_is_left_alone_for_longer_than_five_minutes() -> None:
+    patient = replace(POLICY, max_elapsed=86_400)
+    assert decide(TransientError("busy", after=9_999), 1, 0.0, patient) == Retry(300)
+    assert decide(DependencyUnavailable("api", after=9_999), 1, 0.0, patient) == Pause("api", 300)
+
+
+@pytest.mark.parametrize(("asked", "after"), [(0.0, 5.0), (4.0, 5.0), (90.0, 90.0)])
+def test_a_dependency_that_asks_to_be_left_alone_is(asked: float, after: float) -> None:
+    assert decide(DependencyUnavailable("api", "busy", after=asked), 9, 99.0, POLICY) == Pause("api", after)
+
+
+def test_to_ask_for_time_gives_no_further_attempts() -> None:
+    assert isinstance(decide(TransientError("busy", after=9), 4, 0.0, POLICY), DeadLetter)
+    assert isinstance(decide(TransientError("busy", after=9), 1, 60.0, POLICY), DeadLetter)
 
 
 def test_an_exhausted_record_keeps_the_stage_of_its_error() -> None:

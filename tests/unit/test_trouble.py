@@ -5,17 +5,29 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from asyncpg import ClientConfigurationError, InterfaceError
+from asyncpg.exceptions._base import DataError as ClientDataError
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.exc import InterfaceError as SQLAlchemyInterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from streams.database.trouble import is_conflict, is_database_error, is_down, said
+from streams.database.trouble import (
+    Refusal,
+    is_conflict,
+    is_database_error,
+    is_down,
+    is_locked,
+    is_misuse,
+    refusal,
+    said,
+)
 
 
 class Refused(Exception):
     """As PostgreSQL's driver reports what the server says."""
 
-    def __init__(self, state: str) -> None:
-        super().__init__("a value that is private")
+    def __init__(self, state: str, words: str = "a value that is private") -> None:
+        super().__init__(words)
         self.sqlstate = state
 
 
@@ -35,12 +47,29 @@ def test_a_transaction_in_anothers_way_is_a_conflict_and_not_an_outage(state: st
     assert not is_down(wrapped(Refused(state)))
 
 
-@pytest.mark.parametrize("state", ["23505", "22003", "42P01", "42501"])
+@pytest.mark.parametrize("state", ["23505", "22003", "42601"])
 def test_a_statement_that_is_refused_is_neither_and_does_not_quote_its_values(state: str) -> None:
     error = wrapped(Refused(state), IntegrityError)
     assert (is_down(error), is_conflict(error), is_database_error(error)) == (False, False, True)
     assert "private" not in said(error)
     assert state in said(error)
+
+
+@pytest.mark.parametrize("kind", [Refusal.FORBIDDEN, Refusal.NO_SUCH_TABLE, Refusal.TABLE_EXISTS])
+def test_a_right_or_a_table_that_is_missing_is_named_in_the_first_line_of_the_servers_words(kind: Refusal) -> None:
+    error = wrapped(Refused(kind.value, "permission denied for table stock\nDETAIL: private"), ProgrammingError)
+    assert (refusal(error), is_down(error)) == (kind, False)
+    assert said(error) == f"Refused ({kind.value}: permission denied for table stock)"
+
+
+@pytest.mark.parametrize("kind", [ClientConfigurationError, ClientDataError])
+def test_what_no_server_was_asked_for_is_no_outage(kind: type[InterfaceError]) -> None:
+    driver = Exception("as SQLAlchemy wraps it")
+    driver.__cause__ = kind("private")
+    for error in (kind("private"), wrapped(driver, SQLAlchemyInterfaceError)):
+        assert (is_misuse(error), is_down(error), is_database_error(error)) == (True, False, True)
+    assert is_down(InterfaceError("connection is closed"))
+    assert "private" not in said(ClientDataError("private"))
 
 
 @pytest.mark.parametrize(
@@ -61,8 +90,10 @@ def test_a_locked_sqlite_file_is_an_outage_and_a_missing_table_is_not(tmp_path: 
         other.execute("SELECT * FROM nowhere")
     holder.close()
     other.close()
-    assert is_down(wrapped(locked.value, OperationalError))
-    assert not is_down(wrapped(missing.value, OperationalError))
+    for error, is_it in ((locked.value, True), (missing.value, False)):
+        assert is_down(wrapped(error, OperationalError)) is is_it
+        assert is_locked(wrapped(error, OperationalError)) is is_it
+    assert refusal(wrapped(missing.value, OperationalError)) is Refusal.NO_SUCH_TABLE
 
 
 def test_a_defect_in_our_own_code_is_no_matter_of_the_database() -> None:

@@ -24,6 +24,7 @@ def upgrade() -> None:
     op.create_table(
         "stock_movements",
         sa.Column("movement_id", sa.String(255), nullable=False),
+        sa.Column("seen_at", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("movement_id", name="pk_stock_movements"),
     )
     op.create_table(

@@ -34,6 +34,7 @@ def upgrade() -> None:
     op.create_table(
         "sales_facts",
         sa.Column("fact_id", sa.String(255), nullable=False),
+        sa.Column("seen_at", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("fact_id", name="pk_sales_facts"),
     )
     op.create_table(
