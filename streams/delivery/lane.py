@@ -15,20 +15,18 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
-from streams.delivery.batch import Batch, Continue, Done, Halt, Rules, Settled, Verdict
+from streams.delivery.batch import Batch, Continue, Done, Halt, Settled, Verdict
 from streams.delivery.broker_step import describe, in_time
-from streams.delivery.channel import Handoff
 from streams.delivery.crash_points import crash_point
 from streams.delivery.guarantee import Finisher
-from streams.delivery.meter import Meter
 from streams.delivery.reader import PartitionReader
 from streams.delivery.status import LaneStatus, State
-from streams.failure.breaker import Breaker, Breakers, BreakerState
+from streams.delivery.surroundings import Surroundings
+from streams.failure.breaker import Breaker, BreakerState
 from streams.failure.budget import DeadLetterBudget
 from streams.failure.errors import (
     AgentContractBroken,
@@ -55,46 +53,6 @@ T = TypeVar("T")
 
 # Nothing is in hand in these, so a lane can be stopped at once.
 _AT_REST: Final = (State.STARTING, State.FETCHING, State.RETRYING, State.PAUSED, State.HALTED)
-
-
-@dataclass(frozen=True, slots=True)
-class LaneLimits:
-    """Bounds of a lane.
-
-    Attributes:
-        records: most records in a batch.
-        deadline: seconds that a step may wait for brokers.
-    """
-
-    records: int
-    deadline: float
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all lanes of one agent share.
-
-    Attributes:
-        consumer: the group's; a lane alone reads and seeks its partition.
-        group: the consumer group's name.
-        handoff: the agent's queue.
-        rules: how to treat records.
-        limits: bounds.
-        meter: told what was fetched and committed.
-        breakers: of the worker's dependencies.
-        fail: called with the reason if a lane cannot go on; it ends the process.
-        halted: called when a lane has halted and is dead; makes it anew when that is due.
-    """
-
-    consumer: AIOKafkaConsumer
-    group: str
-    handoff: Handoff
-    rules: Rules
-    limits: LaneLimits
-    meter: Meter
-    breakers: Breakers
-    fail: Callable[[PaystreamError], None]
-    halted: Callable[[Lane, LaneHalted], None]
 
 
 class Lane:

@@ -15,10 +15,11 @@ from streams.delivery.batch import Rules
 from streams.delivery.channel import Handoff
 from streams.delivery.clients import close_consumer, connect, make_consumer
 from streams.delivery.guarantee import Finishing, Guaranteed
-from streams.delivery.lane import Lane, LaneLimits, Surroundings
+from streams.delivery.lane import Lane
 from streams.delivery.machinery import end_process
 from streams.delivery.meter import Meter
 from streams.delivery.status import State
+from streams.delivery.surroundings import LaneLimits, Surroundings
 from streams.failure.breaker import Breakers
 from streams.failure.errors import (
     AgentContractBroken,

@@ -12,17 +12,12 @@ letter's fault is never taken for that, or all others would wait behind it for e
 from __future__ import annotations
 
 import asyncio
-import enum
 import functools
-import hashlib
 import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import datetime, timezone
-from email.message import EmailMessage
-from email.policy import SMTP
 from typing import Final
 
 import aiosmtplib
@@ -30,8 +25,10 @@ from aiosmtplib import SMTPException, SMTPHeloError, SMTPResponseException, SMTP
 from async_timeout import timeout
 
 from streams.failure.errors import DependencyUnavailable, PermanentError, RecordError, TransientError
-from streams.notification_settings import NotificationSettings, address_of, is_address
+from streams.notification_settings import NotificationSettings, address_of
 from streams.notify.letter import Letter
+from streams.notify.mail import as_bytes, make_message
+from streams.notify.smtp_answers import Fault, Step, enhanced, judge
 
 DEPENDENCY: Final = "smtp"
 """The name under which breakers and pages show it."""
@@ -42,13 +39,10 @@ _SETTING: Final = "PAYSTREAM_NOTIFICATIONS__SMTP"
 _DIALOGUE_STEPS: Final = 2
 # The letter's fate is settled by then, so that nobody should wait for politeness.
 _GOODBYE_SECONDS: Final = 2.0
-# Not every server takes 8 bits (RFC 6152); every one takes what is encoded in 7.
-_POLICY: Final = SMTP.clone(cte_type="7bit")
-_POLICY_UTF8: Final = _POLICY.clone(utf8=True)
-
 _OK: Final = 250
 _WILL_FORWARD: Final = 251
 _GO_AHEAD: Final = 354
+_ASKED_FOR: Final = {Step.SENDER: {_OK}, Step.RECIPIENT: {_OK, _WILL_FORWARD}, Step.LETTER: {_GO_AHEAD}}
 
 
 class SmtpSender:
@@ -80,7 +74,7 @@ class SmtpSender:
                 # Whatever is answered now would be taken for the answer to what is said next.
                 client.close()
                 raise self._outage("time-out") from None
-            await self._hand_over(client, message.as_bytes(policy=_POLICY if address.isascii() else _POLICY_UTF8))
+            await self._hand_over(client, as_bytes(message, address))
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[aiosmtplib.SMTP]:
@@ -198,8 +192,7 @@ class SmtpSender:
     def _refuse(self, step: Step, code: int, text: str) -> None:
         """Raise what an answer means; of its text, nothing is told but the enhanced status code."""
         fault = judge(step, code, text)
-        enhanced = _ENHANCED.match(text)
-        answer = f"{code} {enhanced[0]}" if enhanced else str(code)
+        answer = f"{code} {enhanced(text)}".strip()
         if fault is Fault.SERVER:
             raise self._outage(f"refuses {step.value}: {answer}")
         if fault is Fault.LETTER:
@@ -270,129 +263,3 @@ def _dotted(content: bytes) -> bytes:
     """Write a letter as DATA wants it (RFC 5321, section 4.5.2): a dot of its own ends it."""
     lines = content.replace(b"\r\n.", b"\r\n..")
     return lines + (b"" if lines.endswith(b"\r\n") else b"\r\n") + b".\r\n"
-
-
-# -- what an answer means ----------------------------------------------------------------------------
-
-
-class Step(enum.Enum):
-    """What the server was asked to take; its value is how that is called in a reason."""
-
-    SENDER = "the sender"
-    RECIPIENT = "the address"
-    LETTER = "the letter"
-
-
-class Fault(enum.Enum):
-    """Whose a refusal is."""
-
-    SERVER = enum.auto()
-    """The server's, or ours with it: every letter would be refused."""
-    LETTER = enum.auto()
-    """This letter's, for good."""
-    PASSING = enum.auto()
-    """This letter's, or nobody knows whose: it may be taken later."""
-
-
-_ASKED_FOR: Final = {Step.SENDER: {_OK}, Step.RECIPIENT: {_OK, _WILL_FORWARD}, Step.LETTER: {_GO_AHEAD}}
-_ENHANCED: Final = re.compile(r"[45]\.\d{1,3}\.\d{1,3}(?!\S)")
-# 421: it closes the channel (RFC 5321, section 3.8); 530 and 454: log in, and encrypt, first, or not now
-# (RFC 4954, section 6; RFC 3207, section 4). Some say 454 as well when we have sent too much.
-_SERVERS_CODES: Final = frozenset({421, 454, 530})
-# RFC 3463, section 3.2: the sender's address, not the recipient's.
-_SENDERS_ADDRESS: Final = frozenset({"1.7", "1.8"})
-# RFC 4954, section 6: the login has expired or is too weak.
-_LOGIN: Final = frozenset({"7.8", "7.9", "7.11"})
-# RFC 6531, section 3.5, and RFC 6532: letters of other alphabets are not taken.
-_ALPHABET: Final = frozenset({"6.7", "6.9"})
-_TOO_BIG: Final = "3.4"
-# Also the answer to RCPT is about us where a server puts off the refusal until then, as Postfix does.
-_ABOUT_US: Final = re.compile(r"relay|authenticat|client host|sender address", re.I)
-_ABOUT_THE_ADDRESS: Final = re.compile(r"gr[ea]y.?list|recipient|mailbox|user", re.I)
-_IN_TROUBLE: Final = re.compile(
-    r"(system|disk) (storage|space|full)|disk full|service (is )?(not available|unavailable)|shutting down|"
-    r"too many connections|throttl|rate limit|server (is )?busy",
-    re.I,
-)
-_MAIL_ADDRESS: Final = re.compile(r"\S*@\S*")
-
-
-def judge(step: Step, code: int, text: str) -> Fault:
-    """Tell whose fault a refusal is: by its code, its enhanced status code (RFC 3463), or else by its words.
-
-    Where it is not certain that every letter would be refused, the letter is blamed: then it is given up in the end,
-    and the others get on.
-
-    Arguments:
-        step: what was refused.
-        code: of the answer.
-        text: the rest of it.
-    """
-    if step is Step.SENDER:
-        return _judge_sender(code, text)
-    by_letter = Fault.LETTER if 500 <= code <= 599 else Fault.PASSING
-    words = _MAIL_ADDRESS.sub(" ", text)
-    if code in _SERVERS_CODES or (step is Step.RECIPIENT and code >= 400 and _is_about_us(text, words)):
-        return Fault.SERVER
-    if 400 <= code <= 499 and _is_in_trouble(text, words):
-        return Fault.SERVER
-    return by_letter
-
-
-def _judge_sender(code: int, text: str) -> Fault:
-    """The sender is the same for all; only a letter in other alphabets asks for more than others do."""
-    return Fault.LETTER if 500 <= code <= 599 and _detail(text) in _ALPHABET else Fault.SERVER
-
-
-def _is_about_us(text: str, words: str) -> bool:
-    detail = _detail(text)
-    if detail in _SENDERS_ADDRESS or detail in _LOGIN:
-        return True
-    return (detail == "" or detail.startswith("7.")) and _ABOUT_US.search(words) is not None
-
-
-def _is_in_trouble(text: str, words: str) -> bool:
-    detail = _detail(text)
-    if detail.startswith("3."):
-        return detail != _TOO_BIG
-    if _ABOUT_THE_ADDRESS.search(words):
-        return False
-    return detail.startswith("7.") or (detail == "" and _IN_TROUBLE.search(words) is not None)
-
-
-def _detail(text: str) -> str:
-    """Return subject and detail of the enhanced status code, such as ``7.1``; nothing if there is none."""
-    found = _ENHANCED.match(text)
-    return found[0].partition(".")[2] if found else ""
-
-
-# -- the letter as mail ------------------------------------------------------------------------------
-
-
-def make_message(sender: str, request_id: str, address: str, letter: Letter) -> EmailMessage:
-    """Write a letter as mail (RFC 5322). A repeat has the same ``Message-ID``.
-
-    Raises:
-        PermanentError: the address is no e-mail address.
-    """
-    if not is_address(address):
-        raise PermanentError("the customer's address is no e-mail address")
-    message = EmailMessage(policy=_POLICY)
-    message["From"] = sender
-    message["To"] = address
-    message["Subject"] = letter.subject
-    # RFC 5322, section 3.6.1: when the letter was ready to be sent. That of the request would be days old after
-    # an outage: filters take such letters for spam, and mail programs sort them where nobody looks.
-    message["Date"] = datetime.now(timezone.utc)
-    message["Message-ID"] = message_id(sender, request_id)
-    # RFC 3834: so that nobody's absence note answers.
-    message["Auto-Submitted"] = "auto-generated"
-    message.set_content(letter.text)
-    message.add_alternative(letter.html, subtype="html")
-    return message
-
-
-def message_id(sender: str, request_id: str) -> str:
-    """Name the letter of a request, always alike; whatever the request's id is made of, this is a header."""
-    domain = address_of(sender).rpartition("@")[2]
-    return f"<{hashlib.sha256(request_id.encode()).hexdigest()[:40]}@{domain}>"

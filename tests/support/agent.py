@@ -17,10 +17,11 @@ from streams.delivery.batch import Batch, Rules
 from streams.delivery.channel import Handoff
 from streams.delivery.clients import make_consumer
 from streams.delivery.guarantee import Finishing, Guaranteed
-from streams.delivery.lane import Lane, LaneLimits, Surroundings
+from streams.delivery.lane import Lane
 from streams.delivery.meter import Meter
 from streams.delivery.source import Source
 from streams.delivery.status import LaneStatus
+from streams.delivery.surroundings import LaneLimits, Surroundings
 from streams.failure.breaker import Breakers
 from streams.failure.budget import BudgetLimits
 from streams.failure.dead_letter import Limits

@@ -37,7 +37,7 @@ from streams.demo.world import opened
 from streams.failure.errors import PaystreamError, SandboxError
 from streams.invoices.files import read_files
 from streams.notify.letter import write_letter
-from streams.notify.smtp import make_message
+from streams.notify.mail import make_message
 from streams.settings import Settings
 from streams.stores.article import Article
 from streams.stores.sales_report import Sales

@@ -12,7 +12,7 @@ from models.notification import PAYMENT_CANCELLED, PAYMENT_COMPLETED
 from streams.failure.errors import PermanentError
 from streams.notification_settings import zone_of
 from streams.notify.letter import write_letter
-from streams.notify.smtp import make_message, message_id
+from streams.notify.mail import make_message, message_id
 
 
 @pytest.mark.parametrize(

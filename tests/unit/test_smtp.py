@@ -10,7 +10,8 @@ import pytest
 from streams.failure.errors import PermanentError, SetupError
 from streams.notification_settings import NotificationSettings
 from streams.notify.letter import Letter
-from streams.notify.smtp import Fault, Step, judge, make_message
+from streams.notify.mail import make_message
+from streams.notify.smtp_answers import Fault, Step, judge
 from streams.settings import load_settings
 
 LETTER = Letter("제목", "본문\n.\n", "<p>본문</p>")
