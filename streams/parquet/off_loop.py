@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -21,23 +22,17 @@ async def off_loop(step: Callable[[], T]) -> T:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]
+    def settle(settler: Callable[[Any], None], outcome: object) -> None:
+        if not future.done():  # or whoever waited was cancelled
+            settler(outcome)
 
     def run() -> None:
-        result: T | None = None
-        error: BaseException | None = None
         try:
-            result = step()
-        except BaseException as raised:
-            error = raised
+            settling = partial(settle, future.set_result, step())
+        except BaseException as error:
+            settling = partial(settle, future.set_exception, error)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, result, error)
+            loop.call_soon_threadsafe(settling)
 
     threading.Thread(target=run, name="paystream file", daemon=True).start()
     return await future

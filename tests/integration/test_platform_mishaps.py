@@ -220,7 +220,7 @@ async def test_many_files_in_a_slow_store_may_take_longer_than_the_brokers_are_g
             quiet = max(quiet, agent.lane(0).quiet_seconds if agent.source.lanes else 0.0)
             await asyncio.sleep(0.05)
         assert agent.failures == []
-    assert quiet < 2.0, "every file is a step forward"
+    assert quiet < 3.0, "every file is a step forward: together they take 3.6 s at least"
 
 
 # -- readers -----------------------------------------------------------------------------------------
