@@ -8,11 +8,20 @@ from typing import Any
 from models.notification import ADAPTER
 from streams.app import app
 from streams.delivery import Batch, Outbox, Record
+from streams.failure.errors import SetupError
 from streams.notify.notifier import Notifier
 from streams.topics import NOTIFICATION_REQUESTS
 
 notifier = Notifier(app.use_database(), app.settings.notifications)
 app.closing(notifier.close)
+if app.settings.failure.handler_timeout <= notifier.patience:
+    # A handler that is cut off counts as the record's failure; a slow mail server is none.
+    app.unable(
+        SetupError(
+            f"PAYSTREAM_FAILURE__HANDLER_TIMEOUT must be longer than the {notifier.patience:g} s that a letter may "
+            "take: PAYSTREAM_NOTIFICATIONS__SMTP_FINAL_TIMEOUT and twice PAYSTREAM_NOTIFICATIONS__SMTP_TIMEOUT"
+        )
+    )
 
 
 async def on_request(record: Record, out: Outbox) -> None:

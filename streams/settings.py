@@ -187,17 +187,6 @@ class Settings(BaseSettings):
     platform: PlatformSettings = PlatformSettings()
     web: WebSettings = WebSettings()
 
-    @model_validator(mode="after")
-    def _letters_end_before_their_handler(self) -> Settings:
-        # A handler that is cut off counts as the record's failure; a slow mail server is none.
-        told, limit = self.notifications, self.failure.handler_timeout
-        if 2 * told.smtp_timeout + told.smtp_final_timeout >= limit:
-            raise ValueError(
-                "failure.handler_timeout must be longer than notifications.smtp_final_timeout and twice "
-                "notifications.smtp_timeout, which a letter may take"
-            )
-        return self
-
     @field_validator("agents", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

@@ -33,6 +33,9 @@ class Notifier:
     Arguments:
         database: where their wishes and the ledger are.
         settings: how letters and webhooks go out.
+
+    Attributes:
+        patience: seconds that a letter may take.
     """
 
     def __init__(self, database: Database, settings: NotificationSettings) -> None:
@@ -42,6 +45,7 @@ class Notifier:
         self._limits = HostLimits(settings.rate_per_host, settings.concurrency_per_host)
         self._down = DownHosts()
         self._zone = zone_of(settings.time_zone)
+        self.patience = self._letters.patience
 
     async def tell(self, request: NotificationRequest) -> None:
         """Tell the customer of a request.

@@ -55,6 +55,8 @@ class SmtpSender:
     def __init__(self, settings: NotificationSettings) -> None:
         self._settings = settings
         self.host = settings.smtp_host
+        self.patience = _DIALOGUE_STEPS * settings.smtp_timeout + settings.smtp_final_timeout
+        """Seconds that one letter may take."""
 
     async def send(self, request_id: str, address: str, letter: Letter) -> None:
         """Send a letter; the server has taken it when this returns.

@@ -38,6 +38,16 @@ async def test_a_worker_that_cannot_use_its_database_says_what_to_do_and_ends(
     assert "secret" not in worker.said()
 
 
+async def test_letters_that_could_be_cut_off_by_their_handlers_time_limit_are_a_wrong_setting(
+    crew: Crew, tmp_path: Path
+) -> None:
+    url = await upgraded(make_url_of("sqlite", tmp_path, None))
+    agents = ("agents.notifications",)
+    worker = crew.hire("worker", agents=agents, DATABASE__URL=url, FAILURE__HANDLER_TIMEOUT="50").start()
+    assert await worker.ended() == 78
+    assert "PAYSTREAM_FAILURE__HANDLER_TIMEOUT must be longer than the 50 s" in worker.said()
+
+
 async def test_an_agent_without_effects_needs_no_database(crew: Crew) -> None:
     worker = await crew.hire("worker", DATABASE__URL="postgresql://shop@127.0.0.1:1/shop").start().ready()
     assert await worker.terminate() == 0
@@ -58,8 +68,8 @@ async def test_a_worker_whose_database_is_gone_for_a_while_is_not_ready_and_then
     ]
     async with holder.transaction():  # SQLite has one writer, and this is it
         await produce(crew.servers, INVENTORY_MOVEMENTS, [Raw(0, b"k", movement.to_json()) for movement in movements])
-        await eventually(lambda: worker.fetch("/health/ready/")[0] == 503, "the worker to be unready")
-        assert b"database" in worker.fetch("/health/ready/")[1]
+        await eventually(lambda: b"database" in worker.fetch("/health/ready/")[1], "the worker to be unready")
+        assert worker.fetch("/health/ready/")[0] == 503
         assert worker.fetch("/health/live/")[0] == 200
     await holder.close()
     async with opened(url) as database:
