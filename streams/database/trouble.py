@@ -116,6 +116,8 @@ def is_database_error(error: BaseException) -> bool:
 def said(error: BaseException) -> str:
     """Name the error without the statement and its parameters, which are payload."""
     original, state = _original(error), _sqlstate(error)
+    if isinstance(original, (asyncio.CancelledError, asyncio.TimeoutError)):
+        return "no answer in time"
     name, words = type(original).__name__, str(original).partition("\n")[0]
     if isinstance(original, (sqlite3.Error, ClientConfigurationError)) or is_down(error):
         return f"{name} ({words})"

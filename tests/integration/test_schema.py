@@ -198,6 +198,6 @@ async def test_a_connection_is_given_up_after_the_time_that_the_url_says() -> No
         url = f"postgresql://shop@127.0.0.1:{silent.getsockname()[1]}/shop?connect_timeout=1&sslmode=disable"
         began = clock()
         async with opened(url) as database:
-            with pytest.raises(DatabaseUnreachable):
+            with pytest.raises(DatabaseUnreachable, match="no answer in time"):
                 await check_schema(database)
     assert clock() - began < 5  # the setting is 10
