@@ -11,11 +11,6 @@ from models.money import Amount, Currency
 from models.order import OrderEvent
 from models.wire import WIRE, ConsequenceId, Identifier, Moment
 
-PAYMENT_COMPLETED: Final = "payment-completed"
-"""The template that thanks for a payment."""
-PAYMENT_CANCELLED: Final = "payment-cancelled"
-"""The template that says what is given back."""
-
 
 @dataclass(slots=True)
 class NotificationRequest:

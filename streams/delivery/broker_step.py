@@ -41,7 +41,8 @@ async def in_time(who: str, doing: str, step: Awaitable[T], seconds: float | Non
         ) from error
     except asyncio.TimeoutError as error:
         late = CommitOutcomeUnknown if committing else BrokerDeadlineExceeded
-        raise late(f"{who} had no answer for {seconds or 0:g} s while {doing}") from error
+        waited = "in time" if seconds is None else f"for {seconds:g} s"
+        raise late(f"{who} had no answer {waited} while {doing}") from error
     except KafkaError as error:
         kind = CommitOutcomeUnknown if committing else MachineryFailure
         raise kind(f"{who} failed while {doing}: {describe(error)}") from error

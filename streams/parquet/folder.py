@@ -71,14 +71,15 @@ class Folder:
         changed = set()
         with self._reaching():
             for file in files:
-                target = self._path(FileRange(file.topic, file.partition, file.first, next_offset).path(file.day))
+                covered = FileRange(file.topic, file.partition, file.first, next_offset)
+                target = self._path(covered.path(file.day))
                 folder = target.rpartition("/")[0]
                 changed.add(folder)
                 changed |= self._make_folder(folder)
                 try:
                     self._move(self._path(file.path), target)
                 except FileNotFoundError:
-                    self.require(FileRange(file.topic, file.partition, file.first, next_offset), file.day)
+                    self.require(covered, file.day)
             # Not before the moves: a reader might find a folder without its file for as long as that takes.
             self._sync(changed)
 

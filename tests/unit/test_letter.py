@@ -8,7 +8,8 @@ from decimal import Decimal
 import pytest
 from support.requests import REQUEST
 
-from models.notification import PAYMENT_CANCELLED, PAYMENT_COMPLETED
+from models.cancellation import PaymentCancelled
+from models.payment import PaymentCompleted
 from streams.failure.errors import PermanentError
 from streams.notification_settings import zone_of
 from streams.notify.letter import write_letter
@@ -48,10 +49,10 @@ def test_the_date_is_the_day_in_the_shops_time_zone(zone: str, day: str) -> None
 @pytest.mark.parametrize(
     ("template", "locale", "sentences"),
     [
-        (PAYMENT_COMPLETED, "en_GB", ["We received £1,139.12 on 1 December 2010"]),
-        (PAYMENT_COMPLETED, "ko", ["2010년 12월 1일에 £1,139.12 결제를 확인했습니다."]),
+        (PaymentCompleted.template, "en_GB", ["We received £1,139.12 on 1 December 2010"]),
+        (PaymentCompleted.template, "ko", ["2010년 12월 1일에 £1,139.12 결제를 확인했습니다."]),
         (
-            PAYMENT_CANCELLED, "en_GB",
+            PaymentCancelled.template, "en_GB",
             [
                 "was processed on 1 December 2010.",
                 "We have refunded £1,139.12 to your original payment method.",
@@ -59,7 +60,7 @@ def test_the_date_is_the_day_in_the_shops_time_zone(zone: str, day: str) -> None
             ],
         ),
         (
-            PAYMENT_CANCELLED, "ko",
+            PaymentCancelled.template, "ko",
             ["2010년 12월 1일에 처리되었습니다.", "환불 금액: £1,139.12", "결제하신 수단으로 환불됩니다."],
         ),
     ],
@@ -72,7 +73,7 @@ def test_both_forms_of_a_letter_say_the_same(template: str, locale: str, sentenc
 
 
 @pytest.mark.parametrize("locale", ["en", "ko"])
-@pytest.mark.parametrize("template", [PAYMENT_COMPLETED, PAYMENT_CANCELLED])
+@pytest.mark.parametrize("template", [PaymentCompleted.template, PaymentCancelled.template])
 def test_every_template_is_there_in_every_language(template: str, locale: str) -> None:
     letter = write_letter(replace(REQUEST, template=template), locale)
     assert letter.subject
