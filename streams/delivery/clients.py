@@ -7,6 +7,7 @@ import contextlib
 import logging
 import ssl
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -122,6 +123,30 @@ async def close_hard(producer: AIOKafkaProducer) -> None:
     closing = asyncio.ensure_future(producer.client.close())
     await asyncio.wait({closing}, timeout=_CLOSE_SECONDS)
     closing.cancel()
+    heed_failures(producer)
+
+
+def heed_failures(producer: AIOKafkaProducer) -> None:
+    """Take note of failures that a producer keeps and nobody awaits any more.
+
+    aiokafka tells one failure to many futures: of the transaction, of every batch and of its way out. asyncio would
+    report each that was not looked at, with a traceback, whenever the garbage is collected.
+    """
+    accumulator = producer._message_accumulator
+    batches = [*chain.from_iterable(accumulator._batches.values()), *accumulator._pending_batches]
+    futures = [future for batch in batches for future in (batch.future, batch._drain_waiter)]
+    if producer._txn_manager is not None:
+        futures.append(producer._txn_manager.wait_for_transaction_end())  # None before the first
+    for future in filter(None, futures):
+        if future.done():
+            _heed(future)
+        else:
+            future.add_done_callback(_heed)
+
+
+def _heed(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 async def close_consumer(consumer: AIOKafkaConsumer) -> None:

@@ -38,7 +38,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.delivery.batch import Settled
-from streams.delivery.clients import close_hard, make_producer
+from streams.delivery.clients import close_hard, heed_failures, make_producer
 from streams.delivery.crash_points import crash_point
 from streams.delivery.group_offsets import committed_offset
 from streams.delivery.outbox import Output
@@ -268,6 +268,7 @@ class ExactlyOnce(Finisher):
     async def close(self) -> None:
         """Abort what is open, so that readers are not held up until the broker's own time-out."""
         if not self._clean:
+            heed_failures(self._producer)  # an abort forgets how the transaction has failed
             aborting = asyncio.ensure_future(self._abort())
             await asyncio.wait({aborting}, timeout=_ABORT_SECONDS)
             aborting.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections import Counter
 
@@ -18,7 +19,7 @@ from support.waiting import eventually
 from streams.delivery import Outbox, Record, Skip
 from streams.delivery.clients import close_hard, make_producer
 from streams.delivery.status import State
-from streams.failure.errors import LaneFenced, PermanentError, TransientError
+from streams.failure.errors import LaneFenced, PaystreamError, PermanentError, TransientError
 from streams.sandbox import Cluster
 from streams.settings import FailureSettings, Guarantee
 
@@ -278,10 +279,9 @@ async def _commit(kafka: Cluster, group: str, partition: TopicPartition, offset:
 # -- owners that have been succeeded -----------------------------------------------------------------
 
 
-async def test_an_owner_that_was_succeeded_commits_nothing_of_what_it_had_in_hand(kafka: Cluster) -> None:
-    source, out = await _topics(kafka, 1)
-    group, partition = unique("group"), TopicPartition(source, 0)
-    await produce(kafka.bootstrap_servers, source, _numbered(10, 1))
+async def _succeed(kafka: Cluster, group: str, source: str, out: str) -> list[PaystreamError]:
+    """Let an owner be succeeded while its handler runs; return what it has failed with then."""
+    partition = TopicPartition(source, 0)
     held, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(record: Record, outbox: Outbox) -> None:
@@ -298,11 +298,26 @@ async def test_an_owner_that_was_succeeded_commits_nothing_of_what_it_had_in_han
             await wait_until_consumed(kafka.bootstrap_servers, group, source)
             go_on.set()
             await eventually(lambda: old.failures, "the old owner to find out")
-    (failure,) = old.failures
+    return old.failures
+
+
+async def test_an_owner_that_was_succeeded_commits_nothing_of_what_it_had_in_hand(kafka: Cluster) -> None:
+    (source, out), group = await _topics(kafka, 1), unique("group")
+    await produce(kafka.bootstrap_servers, source, _numbered(10, 1))
+    (failure,) = await _succeed(kafka, group, source, out)
     assert isinstance(failure, LaneFenced)
     assert f"{source}-0" in str(failure)
     assert [each.value for each in await read_topic(kafka.bootstrap_servers, out)] == [b"new owner"] * 10
     assert await _committed(kafka, group, source) == {0: 10}
+
+
+async def test_the_failure_of_an_owner_that_was_succeeded_is_reported_by_its_lane_alone(kafka: Cluster) -> None:
+    (source, out), forgotten = await _topics(kafka, 1), list[str]()
+    await produce(kafka.bootstrap_servers, source, _numbered(10, 1))
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: forgotten.append(str(context)))
+    assert await _succeed(kafka, unique("group"), source, out)
+    gc.collect()  # only then asyncio knows that nobody will ever look at a future
+    assert forgotten == []
 
 
 async def test_a_successor_settles_the_transaction_that_a_dead_owner_left_open(kafka: Cluster) -> None:

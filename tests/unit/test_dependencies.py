@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import gc
+from collections.abc import Iterator, Mapping, Set
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -25,9 +27,20 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def imported(module: str, *, at_runtime_only: bool = False) -> set[str]:
+@cache
+def parsed(module: str) -> ast.Module:
+    # A finalizer that logs a traceback parses source, too, and CPython's parser does not bear that in the middle of it.
+    gc.disable()
+    try:
+        return ast.parse(MODULES[module].read_text("utf-8"))
+    finally:
+        gc.enable()
+
+
+@cache
+def imported(module: str, *, at_runtime_only: bool = False) -> frozenset[str]:
     """The modules of ours that a module imports, wherever in its text it does so."""
-    tree = ast.parse(MODULES[module].read_text("utf-8"))
+    tree = parsed(module)
     is_package = MODULES[module].name == "__init__.py"
     found = set()
     for node in _statements(tree, at_runtime_only):
@@ -40,7 +53,7 @@ def imported(module: str, *, at_runtime_only: bool = False) -> set[str]:
         else:
             continue
         found |= {name for name in candidates if name in MODULES}
-    return found - {module}
+    return frozenset(found - {module})
 
 
 def _statements(node: ast.AST, at_runtime_only: bool) -> Iterator[ast.AST]:
@@ -111,7 +124,7 @@ def test_only_agents_and_the_composition_root_know_the_application_object() -> N
     assert {module for module in knowing if not within(module, "agents", "streams.commands")} == set()
 
 
-def refuse_circles(graph: dict[str, set[str]]) -> None:
+def refuse_circles(graph: Mapping[str, Set[str]]) -> None:
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
