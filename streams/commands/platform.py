@@ -23,8 +23,7 @@ from streams.topics import PLATFORM_ORDERS
 
 if TYPE_CHECKING:
     from streams.parquet.check import Committed, FoundFile, PartitionReport
-    from streams.parquet.folder import Folder
-    from streams.parquet.ranges import FileRange
+    from streams.parquet.folder import Folder, ShownFile
 
 # The agent's name: a group is <app id>.<agent>.
 _AGENT: Final = "platform"
@@ -79,25 +78,22 @@ async def check() -> None:
 
 def _read_all(folder: Folder) -> tuple[list[FoundFile], list[str]]:
     """Read the topic's files; list those that readers see, too, and that do not belong there."""
-    files, foreign = [], folder.foreign()
-    for covered, path in folder.published():
-        if covered.topic == PLATFORM_ORDERS:
-            files.append(_read(folder, covered, path))
-        else:
-            foreign.append(path)
-    return files, foreign
+    listing = folder.listing()
+    ours = [file for file in listing.files if file.covered.topic == PLATFORM_ORDERS]
+    others = [file.name for file in listing.files if file.covered.topic != PLATFORM_ORDERS]
+    return [_read(folder, file) for file in ours], listing.foreign + others
 
 
-def _read(folder: Folder, covered: FileRange, path: str) -> FoundFile:
+def _read(folder: Folder, file: ShownFile) -> FoundFile:
     from streams.parquet.check import FoundFile
 
-    day = path.rpartition("/")[0].rpartition("/")[2].removeprefix("dt=")
     try:
-        offsets, days = folder.read_back(path)
+        contents = folder.read_back(file.name)
     except OSError as error:
-        return FoundFile(covered, day, flaw=f"{path} cannot be read: {error.strerror or error}")
-    misplaced = f"{path} is in the folder of a day of which its range has no file" if days and day not in days else ""
-    return FoundFile(covered, day, offsets, days, misplaced)
+        return FoundFile(file.covered, file.day, flaw=f"{file.name} cannot be read: {error.strerror or error}")
+    others = ", ".join(sorted(contents.days - {file.day}))
+    flaw = f"{file.name} has rows of {others}: it belongs into another folder" if others else ""
+    return FoundFile(file.covered, file.day, contents.offsets, contents.range_days, flaw)
 
 
 # -- brokers ---------------------------------------------------------------------------------------

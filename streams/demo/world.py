@@ -84,7 +84,7 @@ def opened(letter: EmailMessage) -> Received:
 
 
 def _rows_in(folder: Path) -> tuple[int, Counter[Row]]:
-    paths = [path for _, path in Folder(str(folder)).published()]
+    paths = [str(folder / file.name) for file in Folder(str(folder)).listing().files]
     if not paths:
         return 0, Counter()
     try:

@@ -1,26 +1,67 @@
-"""The folder of the files, on this machine or wherever fsspec reaches. Every call may block: not for an event loop."""
+"""The folder of the files: written aside, shown once they are committed, and read back. Every call may block."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from streams.failure.errors import FilesDisagree, SetupError
+from streams.failure.errors import FilesDisagree
 from streams.parquet.ranges import ASIDE, FileRange, WaitingFile, noted_days
-from streams.parquet.rows import SCHEMA
+from streams.parquet.rows import SCHEMA, days_of
+from streams.parquet.storage import Storage
 
 _COMPRESSION: Final = "zstd"
-# They know no folders, and s3fs would take the making of one for the making of a bucket: of one that is misspelt, say.
-_WITHOUT_FOLDERS: Final = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci"})
-_DAY: Final = re.compile(r"dt=\d{4}-\d\d-\d\d")
+_DAY: Final = re.compile(r"dt=(\d{4}-\d\d-\d\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class ShownFile:
+    """A file of ours where readers look.
+
+    Attributes:
+        covered: the offsets that its name says.
+        day: in whose folder it is.
+        name: within the folder.
+    """
+
+    covered: FileRange
+    day: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What readers see.
+
+    Attributes:
+        files: those of ours.
+        foreign: names of Parquet files that are none of ours, or not where they belong.
+    """
+
+    files: list[ShownFile]
+    foreign: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a file holds.
+
+    Attributes:
+        offsets: of its rows.
+        days: of its rows.
+        range_days: of which its range has files, as it says itself.
+    """
+
+    offsets: list[int]
+    days: frozenset[str]
+    range_days: frozenset[str]
 
 
 class Folder:
@@ -34,14 +75,8 @@ class Folder:
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            self._files, self._root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise SetupError(f"PAYSTREAM_PLATFORM__FOLDER={without_password(url)}: {error}") from None
-        self.url = without_password(url)
-        protocols = self._files.protocol if isinstance(self._files.protocol, tuple) else (self._files.protocol,)
-        self._local = "file" in protocols
-        self._has_folders = _WITHOUT_FOLDERS.isdisjoint(protocols)
+        self._storage = Storage(url)
+        self.url = self._storage.url
 
     def write_aside(self, file: WaitingFile, table: pa.Table) -> None:
         """Write a file where no reader looks; it has reached the disk when this returns.
@@ -52,14 +87,8 @@ class Folder:
         content = io.BytesIO()
         # The pages' checksums let 'paystream platform check' find a damaged file.
         pq.write_table(table, content, compression=_COMPRESSION, write_page_checksum=True)
-        with self._reaching():
-            changed = self._make_folder(self._path(ASIDE))
-            with self._files.open(self._path(file.path), "wb") as out:
-                out.write(content.getbuffer())
-                if self._local:
-                    out.flush()
-                    os.fsync(out.fileno())
-            self._sync(changed)
+        with self._storage.reaching():
+            self._storage.write(file.path, content.getbuffer())
 
     def publish(self, files: Iterable[WaitingFile], next_offset: int) -> None:
         """Move files to where readers look. What is there already stays: it was moved by a former attempt.
@@ -69,19 +98,17 @@ class Folder:
             FilesDisagree: one is neither aside nor there.
         """
         changed = set()
-        with self._reaching():
+        with self._storage.reaching():
             for file in files:
                 covered = FileRange(file.topic, file.partition, file.first, next_offset)
-                target = self._path(covered.path(file.day))
-                folder = target.rpartition("/")[0]
-                changed.add(folder)
-                changed |= self._make_folder(folder)
+                target = covered.path(file.day)
+                changed |= self._storage.make_folder(target.rpartition("/")[0])
                 try:
-                    self._move(self._path(file.path), target)
+                    self._storage.move(file.path, target)
                 except FileNotFoundError:
                     self.require(covered, file.day)
             # Not before the moves: a reader might find a folder without its file for as long as that takes.
-            self._sync(changed)
+            self._storage.sync(changed)
 
     def require(self, covered: FileRange, day: str) -> None:
         """Make sure that a file that is committed is where readers look.
@@ -90,8 +117,8 @@ class Folder:
             FilesDisagree: it is not.
             OSError: it cannot be said.
         """
-        with self._reaching():
-            there = self._exists(self._path(covered.path(day)))
+        with self._storage.reaching():
+            there = self._storage.exists(covered.path(day))
         if not there:
             raise FilesDisagree(
                 f"{self.url}: {covered.path(day)} is committed, and is neither there nor aside. Put it back; or have "
@@ -107,7 +134,8 @@ class Folder:
             FilesDisagree: there are some.
             OSError: it cannot be said.
         """
-        ends = [each.next_offset for each, _ in self.published() if (each.topic, each.partition) == (topic, partition)]
+        shown = [each.covered for each in self.listing().files]
+        ends = [each.next_offset for each in shown if (each.topic, each.partition) == (topic, partition)]
         end = max(ends, default=None)
         if end is not None:
             raise FilesDisagree(
@@ -122,10 +150,10 @@ class Folder:
         Raises:
             OSError: one could not be deleted.
         """
-        with self._reaching():
+        with self._storage.reaching():
             for file in files:
                 with contextlib.suppress(FileNotFoundError):
-                    self._files.rm(self._path(file.path))
+                    self._storage.delete(file.path)
 
     def waiting(self) -> list[WaitingFile]:
         """List what is written aside.
@@ -133,119 +161,40 @@ class Folder:
         Raises:
             OSError: it cannot be listed.
         """
-        with self._reaching():
-            return [file for name in self._names(ASIDE) if (file := WaitingFile.of(name)) is not None]
+        with self._storage.reaching():
+            return [file for name in self._storage.names(ASIDE) if (file := WaitingFile.of(name)) is not None]
 
-    def published(self) -> Iterator[tuple[FileRange, str]]:
-        """List what readers see: ranges and paths.
-
-        Raises:
-            OSError: it cannot be listed.
-        """
-        for path in self._parquet_files():
-            found = self._range_of(path)
-            if found is not None:
-                yield found, path
-
-    def foreign(self) -> list[str]:
-        """List what readers see, too, and is none of ours, or not where it belongs.
+    def listing(self) -> Listing:
+        """List what readers see.
 
         Raises:
             OSError: it cannot be listed.
         """
-        return [path for path in self._parquet_files() if self._range_of(path) is None]
+        with self._storage.reaching():
+            names = [name for name in self._storage.every_name() if name.endswith(".parquet")]
+        found = Listing([], [])
+        for name in names:
+            folder, _, file = name.rpartition("/")
+            day, covered = _DAY.fullmatch(folder), FileRange.of(file)
+            if day is not None and covered is not None:
+                found.files.append(ShownFile(covered, day[1], name))
+            else:
+                found.foreign.append(name)
+        return found
 
-    def read_back(self, path: str) -> tuple[list[int], frozenset[str]]:
-        """Read the offsets of a file's rows, and the days of which its range has files.
+    def read_back(self, name: str) -> Contents:
+        """Read what a file holds.
 
         Raises:
-            OSError: it cannot be read, or is no Parquet file.
+            OSError: it cannot be read, or is no Parquet file of ours.
         """
-        with self._reaching(), self._files.open(path, "rb") as file:
+        with self._storage.reaching(), self._storage.open(name) as file:
             try:
                 table = pq.read_table(file, page_checksum_verification=True)
-                offsets: list[int] = table["source_offset"].to_pylist()
                 intact = table.schema.remove_metadata().equals(SCHEMA)  # no checksum covers the footer
             except (pa.ArrowException, OSError, KeyError, ValueError) as error:
                 raise OSError("it is no Parquet file of ours, or is damaged") from error
         if not intact:
             raise OSError("its columns are not ours")
-        return offsets, noted_days(table.schema.metadata)
-
-    @contextlib.contextmanager
-    def _reaching(self) -> Iterator[None]:
-        """Clients of object stores have errors of their own for a store that does not answer."""
-        try:
-            yield
-        except (OSError, FilesDisagree):
-            raise
-        except Exception as error:
-            if self._local:
-                raise
-            raise OSError(type(error).__name__) from error
-
-    def _parquet_files(self) -> list[str]:
-        with self._reaching():
-            if not self._exists(self._root):
-                return []
-            return sorted(path for path in self._files.find(self._root) if path.endswith(".parquet"))
-
-    def _range_of(self, path: str) -> FileRange | None:
-        folder, _, name = path.rpartition("/")
-        above, _, day = folder.rpartition("/")
-        ours = above == str(self._root).rstrip("/") and _DAY.fullmatch(day)
-        return FileRange.of(name) if ours else None
-
-    def _move(self, source: str, target: str) -> None:
-        if self._local:
-            os.replace(source, target)
-        elif self._exists(source):
-            self._files.mv(source, target)
-        else:
-            raise FileNotFoundError(source)
-
-    def _make_folder(self, folder: str) -> set[str]:
-        """Make a folder, and those above it; return it and those in which there is a new name."""
-        changed, above = {folder}, folder
-        while self._local and not os.path.isdir(above):
-            above = os.path.dirname(above)
-            changed.add(above)
-        if self._has_folders:
-            self._files.makedirs(folder, exist_ok=True)
-        return changed
-
-    def _sync(self, folders: set[str]) -> None:
-        if self._local:
-            # The root, too: another lane may have made one of them a moment ago.
-            for folder in (*folders, str(self._root)):
-                _sync_folder(folder)
-
-    def _names(self, folder: str) -> list[str]:
-        path = self._path(folder)
-        if not self._exists(path):
-            return []
-        # What another process has just written must be seen: fsspec may remember what was there.
-        self._files.invalidate_cache(path)
-        return [str(each).rpartition("/")[2] for each in self._files.ls(path, detail=False)]
-
-    def _exists(self, path: str) -> bool:
-        self._files.invalidate_cache(path)
-        return bool(self._files.exists(path))
-
-    def _path(self, name: str) -> str:
-        return f"{str(self._root).rstrip('/')}/{name}"
-
-
-def without_password(url: str) -> str:
-    """Return a URL as it may be shown: ``ftp://user:secret@host/`` becomes ``ftp://***@host/``."""
-    # Up to the last @: a password may hold one, or a slash, although it should not.
-    return re.sub(r"(?<=://).*@", "***@", url)
-
-
-def _sync_folder(folder: str) -> None:
-    """Make a new name survive a power cut: it is an entry of the folder, which has to reach the disk, too."""
-    descriptor: Any = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        days = frozenset(days_of(table).unique().to_pylist())
+        return Contents(table["source_offset"].to_pylist(), days, noted_days(table.schema.metadata))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from models.platform import PlatformOrder
 from streams.failure.errors import InvalidRecord
@@ -89,10 +90,13 @@ def as_batch(rows: Sequence[PlatformRow]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
 
 
+def days_of(table: pa.Table) -> pa.ChunkedArray:
+    """Say of each row on which UTC day it happened, as ``YYYY-MM-DD``."""
+    return pc.strftime(table["occurred_at"], "%Y-%m-%d")
+
+
 def by_day(batches: Sequence[pa.RecordBatch]) -> dict[str, pa.Table]:
     """Part rows by the UTC day on which they happened."""
-    import pyarrow.compute as pc
-
     table = pa.Table.from_batches(batches, SCHEMA)
-    days = pc.strftime(table["occurred_at"], "%Y-%m-%d")
+    days = days_of(table)
     return {day: table.filter(pc.equal(days, day)) for day in pc.unique(days).to_pylist()}

@@ -227,6 +227,14 @@ def copy_to_another_day(files: list[Path]) -> None:
     shutil.copy(files[0], other / files[0].name)
 
 
+def swap_two_days(files: list[Path]) -> None:
+    first, second = files[:2]
+    aside = first.with_name("aside")
+    first.rename(aside)
+    second.rename(first)
+    aside.rename(second)
+
+
 def copy_to_another_folder(files: list[Path]) -> None:
     shutil.copy(files[0], files[0].parents[1] / files[0].name)
 
@@ -257,7 +265,8 @@ def truncate(files: list[Path]) -> None:
         (delete_all, "a gap: nothing covers offsets 0 to 29"),
         (delete_a_day, f"the file of offsets 10 to 19 for {DAYS[0]} is missing"),
         (copy_with_another_name, "readers would see it"),
-        (copy_to_another_day, "is in the folder of a day of which its range has no file"),
+        (copy_to_another_day, f"has rows of {DAYS[0]}: it belongs into another folder"),
+        (swap_two_days, f"has rows of {DAYS[1]}: it belongs into another folder"),
         (copy_to_another_folder, "readers would see it"),
         (put_a_file_of_another_topic_there, "readers would see it"),
         (copy_to_another_partition, f"{PLATFORM_ORDERS} has no such partition"),

@@ -23,7 +23,7 @@ from streams.commands.platform import platform as command
 from streams.delivery import Outbox, Record
 from streams.delivery.status import State
 from streams.failure.errors import ExitStatus, LaneFenced, SetupError
-from streams.parquet.folder import Folder
+from streams.parquet.folder import Contents, Folder
 from streams.parquet.in_files import InFiles
 from streams.parquet.ranges import ASIDE, FileRange, WaitingFile
 from streams.parquet.rows import PlatformRow, as_batch, by_day
@@ -61,7 +61,7 @@ def rows_in(folder: Path) -> list[int]:
 
 
 def ranges_in(folder: Path) -> list[tuple[int, int]]:
-    return sorted({(found.first, found.next_offset) for found, _ in Folder(str(folder)).published()})
+    return sorted({(each.covered.first, each.covered.next_offset) for each in Folder(str(folder)).listing().files})
 
 
 def aside_in(folder: Path) -> list[str]:
@@ -241,14 +241,14 @@ def test_a_folder_may_be_anywhere_that_fsspec_reaches(scheme: str, tmp_path: Pat
     folder.write_aside(file, table)
     folder.write_aside(other, table)
     assert sorted(each.token[0] for each in folder.waiting()) == ["a", "b"]
-    assert list(folder.published()) == []
+    assert folder.listing().files == []
     folder.publish([file], 3)
     folder.publish([file], 3)  # as after a crash in the middle of it
     folder.discard([other])
     assert folder.waiting() == []
-    ((found, path),) = folder.published()
-    assert found == FileRange("orders", 2, 0, 3)
-    assert folder.read_back(path) == ([0, 1, 2], frozenset())
+    (shown,) = folder.listing().files
+    assert shown.covered == FileRange("orders", 2, 0, 3)
+    assert folder.read_back(shown.name) == Contents([0, 1, 2], frozenset({day}), frozenset())
 
 
 def test_a_place_that_nothing_here_knows_is_refused_with_the_setting() -> None:

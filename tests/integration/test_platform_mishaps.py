@@ -193,9 +193,9 @@ async def test_a_store_that_is_away_pauses_the_lane_whatever_its_client_raises(k
         assert agent.lane(0).reason.endswith("StoreError")
         Store.away = False
         await agent.consumed()
-        await eventually(lambda: list(folder.published()), "the file to be shown")
-    ((_, path),) = folder.published()
-    assert folder.read_back(path)[0] == list(range(5))
+        await eventually(lambda: folder.listing().files, "the file to be shown")
+    (shown,) = folder.listing().files
+    assert folder.read_back(shown.name).offsets == list(range(5))
 
 
 class Slow(Folder):
@@ -240,10 +240,9 @@ def test_files_of_others_and_files_in_the_wrong_place_are_found(tmp_path: Path) 
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).touch()
     folder = Folder(str(tmp_path))
-    assert [Path(each).relative_to(tmp_path).as_posix() for each in folder.foreign()] == [
-        "dt=2010-12-01/copy.parquet", f"other/{ours}",
-    ]  # fmt: skip
-    assert len(list(folder.published())) == 1
+    listing = folder.listing()
+    assert listing.foreign == ["dt=2010-12-01/copy.parquet", f"other/{ours}"]
+    assert [each.name for each in listing.files] == [f"dt=2010-12-01/{ours}"]
 
 
 @pytest.mark.parametrize(
@@ -256,6 +255,6 @@ def test_files_of_others_and_files_in_the_wrong_place_are_found(tmp_path: Path) 
     ],
 )
 def test_no_password_of_a_url_is_shown(url: str, shown: str) -> None:
-    from streams.parquet.folder import without_password
+    from streams.parquet.storage import without_password
 
     assert without_password(url) == shown

@@ -171,9 +171,11 @@ def test_each_file_of_a_range_names_the_days_of_all_of_them(tmp_path: Path) -> N
     file, table = _file(5, "a" * 32, 2)
     folder.write_aside(file, table.replace_schema_metadata(note_days(["2010-12-02", "2010-12-01"])))
     folder.publish([file], 7)
-    ((found, path),) = folder.published()
-    assert found == FileRange(PLATFORM_ORDERS, 0, 5, 7)
-    assert folder.read_back(path) == ([5, 6], frozenset({"2010-12-01", "2010-12-02"}))
+    (shown,) = folder.listing().files
+    assert shown.covered == FileRange(PLATFORM_ORDERS, 0, 5, 7)
+    contents = folder.read_back(shown.name)
+    assert (contents.offsets, contents.days) == ([5, 6], frozenset({shown.day}))
+    assert contents.range_days == frozenset({"2010-12-01", "2010-12-02"})
     assert noted_days(None) == frozenset(), "files of others have no such note"
 
 
@@ -204,7 +206,7 @@ async def test_check_misses_the_file_of_one_day_and_names_a_damaged_one(kafka: C
     third.write_bytes(first.read_bytes()[:100])
     damaged = await asyncio.to_thread(_check, kafka, app_id, tmp_path)
     assert damaged.exit_code == ExitStatus.FAILED
-    assert f"{third} cannot be read" in damaged.output.replace("\n", "")
+    assert f"{third.relative_to(tmp_path)} cannot be read" in damaged.output.replace("\n", "")
 
 
 def _check(kafka: Cluster, app_id: str, folder: Path) -> Result:
