@@ -26,7 +26,7 @@ from typing import Final, Generic, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
-from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streams.database.effects import Effects
@@ -38,7 +38,8 @@ from streams.delivery.batch import Settled
 from streams.delivery.clients import make_producer
 from streams.delivery.crash_points import crash_point
 from streams.delivery.guarantee import Finisher
-from streams.failure.errors import DependencyUnavailable, EffectsRefused, LaneFenced
+from streams.delivery.topic_id import topic_id
+from streams.failure.errors import DependencyUnavailable, EffectsRefused, LaneFenced, TopicMadeAnew
 from streams.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -107,9 +108,11 @@ class DatabaseFinisher(Finisher, Generic[E]):
         Raises:
             DependencyUnavailable: the database is down.
             EffectsRefused: a table, or the right to it, is missing.
+            TopicMadeAnew: the offset is of a topic that was deleted since.
         """
+        there = await topic_id(self._producer.client, self._source.topic)
         try:
-            await self._take_over()
+            await self._take_over(None if there is None else str(there))
         except Exception as error:
             if is_database_error(error):
                 raise self._refusal("be taken over", error) from error
@@ -118,18 +121,23 @@ class DatabaseFinisher(Finisher, Generic[E]):
             self._tell()  # a former owner may not have lived to do it
         return self._offset
 
-    async def _take_over(self) -> None:
+    async def _take_over(self, topic: str | None) -> None:
+        columns = consumer_offsets.c
         async with self._database.transaction() as connection:
             taken = insert_for(connection, consumer_offsets).values(
-                consumer_group=self._group, topic=self._source.topic, partition=self._source.partition, epoch=1
-            )
+                consumer_group=self._group, topic=self._source.topic, partition=self._source.partition, epoch=1,
+                topic_id=topic,
+            )  # fmt: skip
+            # Without an offset it is of no topic yet, and one that an older paystream has written is of this one.
+            before = case((columns.next_offset.is_(None), None), else_=columns.topic_id)
             taken = taken.on_conflict_do_update(
                 index_elements=list(consumer_offsets.primary_key),
-                set_={"epoch": consumer_offsets.c.epoch + 1},
+                set_={"epoch": columns.epoch + 1, "topic_id": func.coalesce(before, taken.excluded.topic_id)},
             )
-            row = (
-                await connection.execute(taken.returning(consumer_offsets.c.epoch, consumer_offsets.c.next_offset))
-            ).one()
+            told = taken.returning(columns.epoch, columns.next_offset, columns.topic_id)
+            row = (await connection.execute(told)).one()
+            if topic not in (None, row.topic_id):
+                raise self._made_anew(row.next_offset, row.topic_id, topic)
         self._epoch, self._offset = row.epoch, row.next_offset
 
     async def finish(self, settled: Settled) -> Sequence[Settled]:
@@ -197,6 +205,14 @@ class DatabaseFinisher(Finisher, Generic[E]):
         return EffectsRefused(
             f"{self._source.topic}-{self._source.partition} cannot {what} in the database: {said(error)}; 'paystream "
             "database check' tells more"
+        )
+
+    def _made_anew(self, offset: int, former: str, now: str) -> TopicMadeAnew:
+        return TopicMadeAnew(
+            f"{self._group} is to go on at offset {offset} of {self._source.topic}-{self._source.partition}, but that "
+            f"was in a topic that was deleted since (its id was {former}, and is {now} now). Decide where to go on, "
+            f"as in 'paystream database seek {self._group} {self._source.topic} beginning': what was done already is "
+            "known by its id, and not done again"
         )
 
     def _row(self) -> ColumnElement[bool]:

@@ -49,6 +49,8 @@ async def seek(
 ) -> list[LaneOffset]:
     """Have lanes go on elsewhere, and return them as they are then; an owner at work is fenced.
 
+    The offset is taken to be of the topic that there is when the next owner comes.
+
     Arguments:
         database: where the offsets are.
         group: the consumer group.
@@ -64,9 +66,8 @@ async def seek(
     if partition is not None:
         chosen &= columns.partition == partition
     async with database.transaction() as connection:
-        await connection.execute(
-            update(consumer_offsets).where(chosen).values(next_offset=next_offset, epoch=columns.epoch + 1)
-        )
+        moved = {"next_offset": next_offset, "epoch": columns.epoch + 1, "topic_id": None}
+        await connection.execute(update(consumer_offsets).where(chosen).values(moved))
     return [
         lane
         for lane in await lane_offsets(database)

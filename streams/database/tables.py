@@ -19,6 +19,7 @@ metadata: Final = MetaData(
 
 # Kafka allows topics 249 characters; a group's name has no limit, and one of 255 would be remarkable.
 NAME: Final = 255
+_UUID: Final = 36
 
 consumer_offsets: Final = Table(
     "consumer_offsets",
@@ -28,6 +29,8 @@ consumer_offsets: Final = Table(
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("next_offset", BigInteger, nullable=True),
     Column("epoch", BigInteger, nullable=False),
+    Column("topic_id", String(_UUID), nullable=True),
 )
 """How far each lane has come. ``next_offset`` is null before the first commit; ``epoch`` counts the owners that
-the lane has had, so that the former one is known by its number."""
+the lane has had, so that the former one is known by its number; ``topic_id`` is the brokers' for the topic of which
+``next_offset`` is, null if they have not told."""

@@ -22,7 +22,8 @@
     │   ├── BudgetExceeded             too many dead letters: it is not the records' fault any more
     │   ├── EffectsRefused             the database refuses what a batch is to do there
     │   ├── FilesDisagree              files and committed offset tell different stories
-    │   └── OffsetBeyondEnd            the log ends before the committed offset: brokers have lost records
+    │   ├── OffsetBeyondEnd            the log ends before the committed offset: brokers have lost records
+    │   └── TopicMadeAnew              the committed offset is of a topic that was deleted since
     ├── SetupError                     the worker or command cannot start as it is configured
     │   ├── BrokerUnreachable          nothing answers at the bootstrap address
     │   ├── DatabaseUnreachable        the database does not answer
@@ -207,6 +208,14 @@ class OffsetBeyondEnd(LaneHalted):
     """The log ends before the committed offset. Whether to read it again or to go on is not ours to guess.
 
     Looked at again by itself: a leader that has just been elected may not know its log's end yet.
+    """
+
+
+class TopicMadeAnew(LaneHalted):
+    """The committed offset belongs to a topic that was deleted: at the one of its name now it is another record.
+
+    Brokers delete the offsets along with a topic; those in a database are not theirs to delete. Looked at again by
+    itself.
     """
 
 

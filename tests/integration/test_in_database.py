@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 from support.agent import lane_alone, running, unique
 from support.databases import opened, settings_for
-from support.kafka import create_topic, produce, read_topic
+from support.kafka import admin, create_topic, produce, read_topic
 from support.payments import Raw
 from support.waiting import eventually
 
@@ -24,6 +24,7 @@ from streams.database.in_database import InDatabase
 from streams.database.offsets import LaneOffset, lane_offsets, seek
 from streams.delivery import Outbox, Record
 from streams.delivery.status import State
+from streams.delivery.topic_id import topic_id
 from streams.failure.errors import AgentContractBroken, EffectsRefused, LaneFenced, PermanentError
 from streams.sandbox import Cluster
 
@@ -100,6 +101,75 @@ async def test_what_kafka_says_of_the_offset_does_not_count(kafka: Cluster, data
     async with running(kafka.bootstrap_servers, [topic], note, group=group, finish=InDatabase(database, Notes())):
         await _until(database, 10)
     assert await _noted(database) == [str(n) for n in (*range(10), 7, 8, 9)]
+
+
+async def _make_anew(kafka: Cluster, topic: str, records: int) -> None:
+    """Delete a topic and create it again, with other records than it had."""
+    async with admin(kafka.bootstrap_servers) as client:
+        await client.delete_topics([topic])
+
+        async def gone() -> bool:
+            return topic not in await client.list_topics()
+
+        await eventually(gone, "the topic to be gone")
+    await create_topic(kafka.bootstrap_servers, topic, 1)
+    await produce(kafka.bootstrap_servers, topic, [Raw(0, b"k", b"new %d" % number) for number in range(records)])
+
+
+async def test_an_offset_of_a_topic_that_was_deleted_halts_the_lane_until_somebody_decides(
+    kafka: Cluster, database: Database
+) -> None:
+    await _prepare(database)
+    topic, group = await _topic(kafka), unique("group")
+    await produce(kafka.bootstrap_servers, topic, _numbered(3))
+    finish = InDatabase(database, Notes())
+    async with running(kafka.bootstrap_servers, [topic], note, group=group, finish=finish) as agent:
+        await agent.consumed()
+    await _make_anew(kafka, topic, 5)  # more than there were, so that the offset alone looks right
+    async with running(kafka.bootstrap_servers, [topic], note, group=group, finish=finish) as agent:
+        await eventually(lambda: agent.source.lanes and agent.lane(0).state is State.HALTED, "the lane to halt")
+        assert f"is to go on at offset 3 of {topic}-0, but that was in a topic that was deleted" in agent.lane(0).reason
+        assert await lane_offsets(database) == [LaneOffset(group, topic, 0, 3, 1)], "it owns nothing"
+        await seek(database, group, topic, None, None)
+        await _until(database, 5)  # it goes on by itself
+        assert not agent.failures
+    assert await _noted(database) == ["0", "1", "2", *(f"new {number}" for number in range(5))]
+
+
+async def test_a_topic_that_is_made_anew_before_anything_of_it_was_committed_is_just_read(
+    kafka: Cluster, database: Database
+) -> None:
+    await _prepare(database)
+    topic, group = await _topic(kafka), unique("group")
+    finish = InDatabase(database, Notes())
+    async with lane_alone(kafka.bootstrap_servers, TopicPartition(topic, 0), note, group=group, finish=finish):
+        await eventually(lambda: lane_offsets(database), "the lane to have an owner")
+    await _make_anew(kafka, topic, 2)
+    for end in (2, 3):
+        async with running(kafka.bootstrap_servers, [topic], note, group=group, finish=finish) as agent:
+            await _until(database, end)
+            assert not agent.failures
+        await produce(kafka.bootstrap_servers, topic, _numbered(1))
+    assert await _noted(database) == ["new 0", "new 1", "0"]
+
+
+async def test_an_offset_without_the_id_of_its_topic_is_of_the_one_there_is(kafka: Cluster, database: Database) -> None:
+    await _prepare(database)
+    topic, group = await _topic(kafka), unique("group")
+    finish = InDatabase(database, Notes())
+    await produce(kafka.bootstrap_servers, topic, _numbered(3))
+    async with running(kafka.bootstrap_servers, [topic], note, group=group, finish=finish) as agent:
+        await agent.consumed()
+    async with database.transaction() as connection:  # as brokers before Kafka 2.8, and a former schema, leave it
+        await connection.execute(text("UPDATE consumer_offsets SET topic_id = NULL"))
+    await produce(kafka.bootstrap_servers, topic, _numbered(1))
+    async with running(kafka.bootstrap_servers, [topic], note, group=group, finish=finish) as agent:
+        await _until(database, 4)
+        assert not agent.failures
+    async with database.reading() as connection:
+        written = (await connection.execute(text("SELECT topic_id FROM consumer_offsets"))).scalar_one()
+    async with admin(kafka.bootstrap_servers) as client:
+        assert written == str(await topic_id(client._client, topic))
 
 
 async def test_a_former_owner_that_wakes_up_commits_nothing(kafka: Cluster, database: Database) -> None:
