@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 from support.agent import lane_alone, running, unique
 from support.databases import opened, settings_for
-from support.kafka import admin, create_topic, produce, read_topic
+from support.kafka import admin, create_topic, make_anew, produce, read_topic
 from support.payments import Raw
 from support.waiting import eventually
 
@@ -104,15 +104,8 @@ async def test_what_kafka_says_of_the_offset_does_not_count(kafka: Cluster, data
 
 
 async def _make_anew(kafka: Cluster, topic: str, records: int) -> None:
-    """Delete a topic and create it again, with other records than it had."""
-    async with admin(kafka.bootstrap_servers) as client:
-        await client.delete_topics([topic])
-
-        async def gone() -> bool:
-            return topic not in await client.list_topics()
-
-        await eventually(gone, "the topic to be gone")
-    await create_topic(kafka.bootstrap_servers, topic, 1)
+    """Let there be another topic of the name, with other records than it had."""
+    await make_anew(kafka.bootstrap_servers, topic)
     await produce(kafka.bootstrap_servers, topic, [Raw(0, b"k", b"new %d" % number) for number in range(records)])
 
 

@@ -12,7 +12,16 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.partitioner import DefaultPartitioner
 from support.agent import kafka_settings, lane_alone, running, unique
-from support.kafka import admin, committed, create_topic, end_offsets, produce, read_topic, wait_until_consumed
+from support.kafka import (
+    admin,
+    committed,
+    create_topic,
+    end_offsets,
+    make_anew,
+    produce,
+    read_topic,
+    wait_until_consumed,
+)
 from support.payments import Raw
 from support.waiting import eventually
 
@@ -245,6 +254,21 @@ async def test_a_log_that_ends_before_the_committed_offset_halts_the_lane_for_so
     assert "is to go on at offset 1000, but the log ends at 5" in reason
     assert await _committed(kafka, group, source) == {0: 1_000}
     assert await read_topic(kafka.bootstrap_servers, out) == []
+
+
+async def test_a_topic_that_was_made_anew_is_read_from_its_beginning(kafka: Cluster) -> None:
+    source, out = await _topics(kafka, 1)
+    group = unique("group")
+
+    def copy(record: Record, outbox: Outbox) -> None:
+        outbox.emit(out, record.value)
+
+    for records in (3, 5):  # more than there were: the former offset would look right
+        await produce(kafka.bootstrap_servers, source, _numbered(records, 1))
+        async with running(kafka.bootstrap_servers, [source], copy, group=group) as agent:
+            await agent.consumed()
+        await make_anew(kafka.bootstrap_servers, source)
+    assert len(await read_topic(kafka.bootstrap_servers, out)) == 3 + 5
 
 
 async def test_records_deleted_before_they_were_read_are_reported(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -76,20 +76,29 @@ async def recreate_declared_topics(servers: str, settings: Settings) -> None:
     Their names are fixed, so this is what keeps tests on one broker apart.
     """
     specs = declared_topics(settings)
-    names = {spec.name for spec in specs}
     async with admin(servers) as client:
-
-        async def existing() -> set[str]:
-            return names & set(await client.list_topics())
-
-        async def gone() -> bool:
-            return not await existing()
-
-        if there := await existing():
-            await client.delete_topics(sorted(there))
-            await eventually(gone, "the topics of the last test to be gone")
+        await _delete(client, {spec.name for spec in specs})
         await apply_topics(KafkaSettings(bootstrap_servers=servers), specs)
         await _until_led(client, {spec.name: spec.partitions for spec in specs})
+
+
+async def make_anew(servers: str, topic: str, partitions: int = 1) -> None:
+    """Delete a topic, wait until it is gone, and create another one of its name."""
+    async with admin(servers) as client:
+        await _delete(client, {topic})
+    await create_topic(servers, topic, partitions)
+
+
+async def _delete(client: AIOKafkaAdminClient, names: Set[str]) -> None:
+    async def existing() -> set[str]:
+        return set(names) & set(await client.list_topics())
+
+    async def gone() -> bool:
+        return not await existing()
+
+    if there := await existing():
+        await client.delete_topics(sorted(there))
+        await eventually(gone, f"{', '.join(sorted(there))} to be gone")
 
 
 async def _until_led(client: AIOKafkaAdminClient, wanted: Mapping[str, int]) -> None:
