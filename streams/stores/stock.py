@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -27,9 +28,13 @@ _ARTICLES: Final = (
     "SELECT stock.sku, opening, on_hand, back_ordered, moved, lines FROM stock "
     "JOIN ({rows}) AS wanted ON wanted.sku = stock.sku ORDER BY stock.sku"
 )
+# The oldest lines, as many as what comes in can fill: an article may have any number of them.
 _OPEN_LINES: Final = (
-    "SELECT back_orders.sku, number, order_id, quantity FROM back_orders "
-    "JOIN ({rows}) AS wanted ON wanted.sku = back_orders.sku ORDER BY back_orders.sku, number"
+    "SELECT sku, number, order_id, quantity FROM ("
+    "SELECT back_orders.sku, number, order_id, quantity, incoming, "
+    "sum(quantity) OVER (PARTITION BY back_orders.sku ORDER BY number) - quantity AS owed_before "
+    "FROM back_orders JOIN ({rows}) AS wanted ON wanted.sku = back_orders.sku) AS lines "
+    "WHERE owed_before < incoming ORDER BY sku, number"
 )
 _WRITE_ARTICLES: Final = (
     "UPDATE stock SET opening = new.opening, on_hand = new.on_hand, back_ordered = new.back_ordered, "
@@ -60,8 +65,11 @@ class StockEffects:
         if not to_do:
             return
         lines = [line for movement in to_do for line in movement.lines]
-        receiving = {line.sku for line in lines if line.quantity < 0}
-        articles = await _locked(connection, {line.sku for line in lines}, receiving)
+        incoming: Counter[str] = Counter()
+        for line in lines:
+            if line.quantity < 0:
+                incoming[line.sku] -= line.quantity
+        articles = await _locked(connection, {line.sku for line in lines}, incoming)
         for movement in to_do:
             for line in movement.lines:
                 articles[line.sku].move(line.quantity, movement.order_id)
@@ -110,10 +118,11 @@ async def movements_applied(database: Database) -> int:
         return int((await connection.execute(select(func.count()).select_from(stock_movements))).scalar_one())
 
 
-async def _locked(connection: AsyncConnection, skus: Iterable[str], receiving: Iterable[str]) -> dict[str, Article]:
+async def _locked(connection: AsyncConnection, skus: Iterable[str], incoming: Mapping[str, int]) -> dict[str, Article]:
     """Read articles that nobody else can change until the transaction ends; those that are new begin at zero.
 
-    Only those that receive something have their open lines read: who takes pieces need not know who waits.
+    Of their open lines those are read that as many pieces as come in, at most, can fill: who takes pieces need not
+    know who waits.
 
     The rows are locked in the order of their names, as everybody does, so that two cannot wait for each other.
     """
@@ -123,9 +132,9 @@ async def _locked(connection: AsyncConnection, skus: Iterable[str], receiving: I
     lock = " FOR UPDATE OF stock" if connection.dialect.name == "postgresql" else ""
     rows = await connection.execute(with_rows(connection, _ARTICLES + lock, sku=str), wanted)
     articles = {row.sku: Article(*row) for row in rows}
-    owing = [[sku] for sku in receiving if articles[sku].back_ordered]
+    owing = [[sku, pieces] for sku, pieces in incoming.items() if articles[sku].back_ordered]
     if owing:
-        for row in await connection.execute(with_rows(connection, _OPEN_LINES, sku=str), packed(owing)):
+        for row in await connection.execute(with_rows(connection, _OPEN_LINES, sku=str, incoming=int), packed(owing)):
             articles[row.sku].open.append(BackOrder(row.number, row.order_id, row.quantity))
     return articles
 
