@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import async_timeout
+import hypothesis
 import pytest
 from support.databases import DIALECTS, make_url_of, postgresql_server, settings_for, upgraded
 
@@ -26,6 +27,14 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.upper().startswith(PREFIX)]:
         del os.environ[name]
     settings.cache_clear()
+    # How long an example takes, or is in the making, says how busy the machine is.
+    hypothesis.settings.register_profile(
+        "patient",
+        hypothesis.settings.default,
+        deadline=None,
+        suppress_health_check=[*hypothesis.settings.default.suppress_health_check, hypothesis.HealthCheck.too_slow],
+    )
+    hypothesis.settings.load_profile("patient")
     config.addinivalue_line(
         "markers", f"deadline(seconds): how long a coroutine test may take, instead of {DEADLINE:g} s"
     )

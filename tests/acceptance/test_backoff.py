@@ -16,7 +16,7 @@ from streams.topics import PAYMENT_COMPLETED, PLATFORM_ORDERS
 
 _AT_ONCE = {"FAILURE__BACKOFF": "fixed", "FAILURE__INITIAL_INTERVAL": "0.05"}
 _NOT_WITHIN_THIS_TEST = {"FAILURE__BACKOFF": "fixed", "FAILURE__INITIAL_INTERVAL": "300"}
-_LONG_AGO = 5.0
+_LONG_AGO = 20.0
 
 
 def _payments(count: int) -> list[Raw]:
@@ -86,7 +86,10 @@ async def test_a_partition_that_backs_off_holds_up_neither_the_others_nor_its_ow
 ) -> None:
     sent = _payments(4_000)
     await produce(crew.servers, PAYMENT_COMPLETED, sent)
-    settings = {**_NOT_WITHIN_THIS_TEST, "DELIVERY__CONCURRENCY": concurrency, "FAILURE__MAX_ELAPSED": "900"}
+    settings = {
+        **_NOT_WITHIN_THIS_TEST, "DELIVERY__CONCURRENCY": concurrency, "FAILURE__MAX_ELAPSED": "900",
+        "DELIVERY__STOP_TIMEOUT": "60",
+    }  # fmt: skip
     worker = _moody(crew, monkeypatch, "o1600:1", **settings).start()
 
     # o1600 is record 400 of partition 0, in the middle of the first batch of 1,000.

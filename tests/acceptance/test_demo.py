@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 COMMAND = [sys.executable, "-c", "from streams.commands.demo import demo; demo(prog_name='paystream demo')"]
-PATIENCE = 90.0
+PATIENCE = 180.0
 PAYMENTS, CANCELLATIONS, DEAD = 137, 6, 10
 ORDERS = PAYMENTS + CANCELLATIONS
 """What the example holds: amounts of zero and a negative quantity make the dead letters."""
@@ -105,7 +105,10 @@ class Terminal:
         """Return the exit status."""
         while self.read() and self.process.poll() is None:
             pass
-        return self.process.wait(PATIENCE)
+        status = self.process.wait(PATIENCE)
+        while select.select([self._screen], [], [], 0)[0] and self.read():
+            pass  # its last words
+        return status
 
     def close(self) -> None:
         os.close(self._screen)

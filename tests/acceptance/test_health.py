@@ -33,7 +33,8 @@ async def test_a_handler_that_hangs_fails_the_liveness_probe_and_a_restart_is_th
 ) -> None:
     await produce(crew.servers, PAYMENT_COMPLETED, [Raw(each % 4, b"o%d" % each, order(each)) for each in range(40)])
     monkeypatch.setenv("MOODY_FAILURES", "o8:hang")
-    patient = {"FAILURE__HANDLER_TIMEOUT": "3600", "DELIVERY__STALL_AFTER": "2"}
+    # A session that outlasts any start: for so long a worker that was killed keeps its partitions.
+    patient = {"FAILURE__HANDLER_TIMEOUT": "3600", "DELIVERY__STALL_AFTER": "2", "KAFKA__SESSION_TIMEOUT": "15"}
     worker = await crew.hire("worker", agents=["moody"], **patient).start().ready()
     assert _probe(worker, "live")[0] == 200
 

@@ -59,7 +59,7 @@ async def test_sigterm_finishes_the_batch_in_hand_and_ends_with_0(crew: Crew) ->
 
 
 async def test_a_worker_that_stops_is_succeeded_at_once_not_after_its_session(crew: Crew) -> None:
-    session = 15.0
+    session = 30.0
     first, second = (
         crew.hire(name, agents=_PAYMENTS_ONLY, KAFKA__SESSION_TIMEOUT=f"{session:g}") for name in ("first", "second")
     )

@@ -25,6 +25,17 @@ _STOPPED = 10.0
 _STORM_SECONDS = 30.0
 
 
+async def _all_at_work(arena: Arena) -> None:
+    """Wait until every worker is in the group: who was killed, or woke up as a zombie and ended, is started again."""
+    async with admin(arena.servers) as client:
+
+        async def there() -> bool:
+            started = all(each.running and f"{arena.group} has partitions" in each.said() for each in arena.workers)
+            return started and len(await members(client, arena.group)) == len(arena.workers)
+
+        await eventually(there, "every worker to be at work", seconds=60, every=0.1)
+
+
 async def _sigkill(arena: Arena, worker: ChaosWorker, *, replaced: bool) -> None:
     async def fault() -> None:
         worker.wanted = replaced
@@ -37,6 +48,7 @@ async def _sigkill(arena: Arena, worker: ChaosWorker, *, replaced: bool) -> None
 
 
 async def _sigterm(arena: Arena, worker: ChaosWorker) -> None:
+    await _all_at_work(arena)
     asked = 0.0
 
     async def fault() -> None:
@@ -51,6 +63,7 @@ async def _sigterm(arena: Arena, worker: ChaosWorker) -> None:
 
 async def _zombie(arena: Arena, worker: ChaosWorker) -> None:
     """Freeze a worker until its group has given its partitions away, and let it wake up to that."""
+    await _all_at_work(arena)
     async with admin(arena.servers) as client:
         expected = len(arena.workers)
 

@@ -190,15 +190,16 @@ def test_a_topic_that_does_not_exist_is_named_with_the_one_that_was_meant(
 
 
 def test_looking_joins_no_group_and_creates_no_topic(kafka: Cluster, topic: str, run: Callable[..., Result]) -> None:
-    async def groups_and_topics() -> tuple[list[tuple[str, ...]], list[str]]:
+    async def groups_and_topics() -> set[object]:
         async with admin(kafka.bootstrap_servers) as client:
-            return sorted(await client.list_consumer_groups()), sorted(await client.list_topics())
+            return {*await client.list_consumer_groups(), *await client.list_topics()}
 
     before = asyncio.run(groups_and_topics())
     run("list", "--topic", topic)
     run("show", topic, 0, 0)
     run("list", "--topic", "missing.DLT")
-    assert asyncio.run(groups_and_topics()) == before
+    # The broker itself may forget a group of another test meanwhile.
+    assert asyncio.run(groups_and_topics()) - before == set()
 
 
 async def test_an_open_transaction_is_neither_shown_nor_waited_for(kafka: Cluster) -> None:
@@ -344,7 +345,6 @@ def test_an_empty_partition_and_a_missing_topic_are_errors_too(
 async def test_brokers_that_die_while_letters_are_read_end_the_reading_with_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dead_letter_reader, "_STALL_SECONDS", 2.0)
     async with Cluster() as cluster:
         kafka = KafkaSettings(bootstrap_servers=cluster.bootstrap_servers)
         name = await create_topic(cluster.bootstrap_servers, "letters.DLT", 1)
@@ -353,6 +353,7 @@ async def test_brokers_that_die_while_letters_are_read_end_the_reading_with_an_e
         reading = read_dead_letters(kafka, [name])
         assert (await reading.__anext__()).offset == 0
         cluster.brokers[0].kill()
+        monkeypatch.setattr(dead_letter_reader, "_STALL_SECONDS", 2.0)
         with pytest.raises(BrokerUnreachable, match=r"have not delivered anything of letters\.DLT-0"):
             async for _ in reading:
                 pass

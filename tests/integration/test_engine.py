@@ -16,7 +16,7 @@ from streams.database.engine import Database
 from streams.failure.errors import DependencyUnavailable
 
 LANES = 8
-TIMEOUT = 1.0
+TIMEOUT = 2.0
 
 
 @asynccontextmanager
@@ -66,7 +66,7 @@ async def test_all_who_wait_for_a_locked_file_give_up_after_one_time_out(tmp_pat
             results = await asyncio.gather(*(write(database) for _ in range(LANES)), return_exceptions=True)
             took = asyncio.get_running_loop().time() - began
         assert [type(result) for result in results] == [DependencyUnavailable] * LANES
-        assert TIMEOUT <= took < TIMEOUT + 1
+        assert TIMEOUT <= took < 2 * TIMEOUT
         await asyncio.gather(*(write(database) for _ in range(LANES)))
         assert await count(database) == LANES
 
@@ -79,7 +79,7 @@ async def test_they_succeed_when_the_lock_goes_in_time(tmp_path: Path) -> None:
             done, _ = await asyncio.wait(writes, timeout=1.5)
             assert not done
             holder.rollback()
-            await asyncio.wait_for(asyncio.gather(*writes), 2)
+            await asyncio.wait_for(asyncio.gather(*writes), 5)
         assert await count(database) == LANES
 
 
@@ -94,10 +94,10 @@ async def test_a_cancelled_transaction_does_not_sit_out_the_time_out(tmp_path: P
             await asyncio.sleep(0.5)
             for each in writes:
                 each.cancel()
-            done, _ = await asyncio.wait(writes, timeout=1.5)
+            done, _ = await asyncio.wait(writes, timeout=5)
             assert len(done) == LANES
             assert all(each.cancelled() for each in done)
-        await asyncio.wait_for(write(database), 2)  # and nothing keeps the lock
+        await asyncio.wait_for(write(database), 5)  # and nothing keeps the lock
         assert await count(database) == 1 + warm
 
 
@@ -109,7 +109,7 @@ async def test_a_reader_of_a_file_that_one_process_has_to_itself_gives_up_and_co
             began = asyncio.get_running_loop().time()
             results = await asyncio.gather(*(count(database) for _ in range(LANES)), return_exceptions=True)
             assert [type(result) for result in results] == [DependencyUnavailable] * LANES
-            assert asyncio.get_running_loop().time() - began < TIMEOUT + 1
+            assert asyncio.get_running_loop().time() - began < 2 * TIMEOUT
         assert await count(database) == 0
 
 
@@ -138,13 +138,13 @@ async def test_sqlite_has_a_log_of_its_own_so_that_readers_do_not_block_the_writ
 
 async def test_there_are_no_more_connections_than_the_setting_says(empty_database_url: str) -> None:
     url = await with_notes(empty_database_url)
-    async with short_of_patience(url, pool_size=2, timeout=0.5) as database, AsyncExitStack() as held_open:
+    async with short_of_patience(url, pool_size=2, timeout=1.0) as database, AsyncExitStack() as held_open:
         for _ in range(2):
             await held_open.enter_async_context(database.reading())
         began = asyncio.get_running_loop().time()
         with pytest.raises(DependencyUnavailable):
             await count(database)
-        assert 0.5 <= asyncio.get_running_loop().time() - began < 1.5
+        assert 1.0 <= asyncio.get_running_loop().time() - began < 5
         waiting = asyncio.create_task(count(database))
         await asyncio.sleep(0.1)
         await held_open.aclose()

@@ -30,10 +30,12 @@ NEVER_AGAIN = FailureSettings(backoff="fixed", initial_interval=0.02, max_retrie
 _LARGE = b"x" * 3_000
 
 
-async def topics(kafka: Cluster, partitions: int = 2, **output: str) -> tuple[str, str]:
-    """Create an input, its dead-letter topic, and an output with a configuration."""
+async def topics(
+    kafka: Cluster, partitions: int = 2, letters: dict[str, str] | None = None, **output: str
+) -> tuple[str, str]:
+    """Create an input, and its dead-letter topic and an output with a configuration."""
     servers, name = kafka.bootstrap_servers, unique("halts")
-    for topic, config in ((name, {}), (name + ".DLT", {}), (name + ".out", output)):
+    for topic, config in ((name, {}), (name + ".DLT", letters or {}), (name + ".out", output)):
         await create_topic(servers, topic, partitions, **config)
     return name, name + ".out"
 
@@ -164,7 +166,7 @@ async def test_a_worker_with_a_halted_lane_stops_at_once_and_in_order(kafka: Clu
         lane = await halted(agent, 0, source)
         started = asyncio.get_running_loop().time()
         await agent.source.revoke()
-        assert asyncio.get_running_loop().time() - started < 1
+        assert asyncio.get_running_loop().time() - started < 3, "a batch in hand is waited for longer"
         assert not agent.source.resume(TopicPartition(source, 0)), "it is not ours any more"
         assert lane._task is not None
         assert lane._task.done()
@@ -207,8 +209,7 @@ async def test_an_output_too_large_for_its_topic_halts_the_lane_until_the_topic_
 
 
 async def test_a_dead_letter_that_the_brokers_refuse_halts_the_lane_and_is_not_lost(kafka: Cluster) -> None:
-    source, out = await topics(kafka, 1)
-    await configure(kafka, source + ".DLT", max_message_bytes="500")
+    source, out = await topics(kafka, 1, letters={"max_message_bytes": "500"})
     await produce(kafka.bootstrap_servers, source, numbered(10, 1))
     bad = copier(out, lambda number: number == 5)
     async with running(kafka.bootstrap_servers, [source], bad, failure=THREE_IN_A_ROW) as agent:
@@ -235,6 +236,12 @@ async def test_such_a_lane_is_not_ready_but_alive_and_may_be_resumed_before_its_
         assert (health.live, health.ready) == (True, False)
         await configure(kafka, out, max_message_bytes="1000000")
         assert agent.source.resume(TopicPartition(source, 0))
+
+        async def done() -> bool:
+            agent.source.resume(TopicPartition(source, 0))  # the broker may go by the old size for a moment
+            return await offsets(kafka, agent, source) == {0: 1}
+
+        await eventually(done, "the lane to go on")
         await agent.consumed()
 
 

@@ -128,8 +128,8 @@ async def test_exactly_one_lane_of_the_worker_probes_at_a_time_and_not_faster_th
     await produce(kafka.bootstrap_servers, source, numbered(4))
     database = Database(out, takes=0.01)
     async with running(kafka.bootstrap_servers, [source], database.store, failure=PATIENT, actors=4) as agent:
-        await eventually(lambda: breaker(agent).status().waiting >= 3, "all lanes to have tried once")
-        await eventually(lambda: not database.calling, "the calls of before to be over")
+        await eventually(lambda: in_state(agent, State.PAUSED) == [0, 1, 2, 3], "all lanes to have tried once")
+        assert not database.calling
         database.most_calling, calls, began = 0, database.calls, time.monotonic()
         await eventually(lambda: database.calls >= calls + 10, "ten probes")
         assert database.most_calling == 1
@@ -296,7 +296,8 @@ async def test_markers_and_records_that_are_not_committed_are_no_work_left_undon
                 return [agent.source.lanes[TopicPartition(source, each)].status().lag for each in range(3)]
 
             await eventually(lambda: lags() == [0, 0, 1], "markers to be known for what they are")
-            await stays_alive(agent, QUIET, STALL + 1.0)  # an empty fetch, which is the sign of life, takes a second
+            # An empty fetch, which is the sign of life, takes a second.
+            await stays_alive(agent, 2 * QUIET, STALL + 2.0)
         finally:
             for writer in writers:
                 await close_hard(writer)

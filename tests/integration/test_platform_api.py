@@ -18,8 +18,9 @@ from streams.sandbox import Cluster
 from streams.sandbox.process import free_ports
 
 
-def api_of(url: str) -> PlatformApi:
-    return PlatformApi(PlatformSettings(sink=Sink.HTTP, api_url=url, api_token=SecretStr("secret"), api_timeout=0.5))
+def api_of(url: str, seconds: float = 10) -> PlatformApi:
+    token = SecretStr("secret")
+    return PlatformApi(PlatformSettings(sink=Sink.HTTP, api_url=url, api_token=token, api_timeout=seconds))
 
 
 async def test_every_record_is_posted_once_in_order_under_its_own_key_and_what_is_refused_is_a_dead_letter(
@@ -64,7 +65,7 @@ async def test_every_record_is_posted_once_in_order_under_its_own_key_and_what_i
 )
 async def test_the_answer_of_the_api_decides(status: int, error: type[Exception]) -> None:
     async with receiver(status) as platform:
-        api = api_of(platform.url)
+        api = api_of(platform.url, 10 if status else 0.5)
         with pytest.raises(error):
             await api.post("key", b"{}")
         await api.close()

@@ -153,9 +153,14 @@ async def test_a_commit_that_is_refused_leaves_no_files_behind(kafka: Cluster, t
     await produce(kafka.bootstrap_servers, topic, [Raw(0, b"k", b"{}")])
     finish = InFiles(folder, PlatformSettings(roll_age=3600, roll_rows=6))
     async with running(kafka.bootstrap_servers, [topic], handler, finish=finish) as agent:
-        await eventually(lambda: sum(len(each) for each in agent.batches) == 6, "all to be held")
+        await eventually(lambda: agent.handed_over() == 6, "all to be held")
         async with admin(kafka.bootstrap_servers) as client:
             await client.delete_topics([topic + ".DLT"])
+
+            async def gone() -> bool:
+                return topic + ".DLT" not in await client.list_topics()
+
+            await eventually(gone, "the topic to be gone")
         await _send(kafka, topic, range(5, 6))
         for _ in range(2):
             await eventually(lambda: agent.source.lanes and agent.lane(0).state is State.HALTED, "the lane to halt")

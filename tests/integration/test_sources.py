@@ -126,7 +126,11 @@ async def test_a_source_whose_topic_grows_reads_the_new_partitions_too(kafka: Cl
     async with running(servers, [topic], _nothing, group=group, dead_letters=False) as agent, admin(servers) as client:
         await eventually(lambda: len(agent.source.lanes) == 1, "the partition")
         await client.create_partitions({topic: NewPartitions(3)})
-        await agent.source._consumer._client.force_metadata_update()  # type: ignore[union-attr]
-        await eventually(lambda: len(agent.source.lanes) == 3, "the new partitions")
+
+        async def grown() -> bool:
+            await agent.source._consumer._client.force_metadata_update()  # type: ignore[union-attr]
+            return len(agent.source.lanes) == 3
+
+        await eventually(grown, "the new partitions")
         await produce(servers, topic, [Raw(2, b"key", b"value")])
         await wait_until_consumed(servers, group, topic)

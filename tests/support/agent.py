@@ -20,7 +20,7 @@ from streams.delivery.guarantee import Finishing, Guaranteed
 from streams.delivery.lane import Lane
 from streams.delivery.meter import Meter
 from streams.delivery.source import Source
-from streams.delivery.status import LaneStatus
+from streams.delivery.status import LaneStatus, State
 from streams.delivery.surroundings import LaneLimits, Surroundings
 from streams.failure.breaker import Breakers
 from streams.failure.budget import BudgetLimits
@@ -29,6 +29,7 @@ from streams.failure.errors import PaystreamError
 from streams.failure.policy import FailurePolicy
 from streams.settings import DeliverySettings, FailureSettings, Guarantee, KafkaSettings, TopicSettings
 from support.kafka import wait_until_consumed
+from support.waiting import eventually
 
 _AT_ONCE = FailureSettings(backoff="fixed", initial_interval=0.02, max_retries=2, pause_interval=0.02)
 
@@ -63,8 +64,12 @@ class Running:
         """Say how the lane of the first topic's partition stands."""
         return self.source.lanes[TopicPartition(self.topics[0], partition)].status()
 
+    def handed_over(self) -> int:
+        """Count the records that actors have been handed; one of a batch that is tried again counts once."""
+        return len({(each.topic, each.partition, each.offset) for batch in self.batches for each in batch.records})
+
     async def consumed(self) -> None:
-        """Wait until everything that its topics hold has been committed; nothing must fail meanwhile."""
+        """Wait until everything that its topics hold has been committed, and its lanes know it; nothing must fail."""
         waiting = [
             asyncio.ensure_future(wait_until_consumed(self.servers, self.source.group, topic)) for topic in self.topics
         ]
@@ -73,10 +78,16 @@ class Running:
                 await asyncio.wait(waiting, timeout=0.05)
             assert not self.failures, self.failures
             await asyncio.gather(*waiting)
+            # The broker may tell us sooner than the lane that asked for it, which then has counts and files to see to.
+            await eventually(lambda: self.failures or not self._in_hand(), "the lanes to have nothing in hand")
+            assert not self.failures, self.failures
         finally:
             for each in waiting:
                 each.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
+
+    def _in_hand(self) -> list[Lane]:
+        return [lane for lane in self.source.lanes.values() if lane.state in (State.HANDLING, State.FINISHING)]
 
 
 @asynccontextmanager

@@ -24,6 +24,8 @@ CRASHED = 137
 TRY_AGAIN = 75
 
 _TAIL_LINES = 60
+_ports: set[int] = set()
+"""Those of all workers so far."""
 
 
 class Worker:
@@ -43,7 +45,7 @@ class Worker:
     ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
-        self.web_port = free_ports(1)[0]
+        self.web_port = _port_of_its_own()
         self.starts = 0
         self._groups = [f"{app_id}.{agent.rpartition('.')[2]}" for agent in agents]
         self._settings = {
@@ -152,6 +154,14 @@ class Worker:
         sensors: dict[str, dict[str, Any]] = json.loads(self.fetch()[1])
         (monitor,) = sensors.values()
         return monitor
+
+
+def _port_of_its_own() -> int:
+    """Find a free port that no other worker has been given: it is free until its worker has started."""
+    while (port := free_ports(1)[0]) in _ports:
+        pass
+    _ports.add(port)
+    return port
 
 
 class Crew:

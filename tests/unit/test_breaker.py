@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -16,31 +15,12 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from support.leaping import virtual_loop
 
 from streams.failure.breaker import Breaker, Breakers, BreakerState
 
 INTERVAL = 5.0
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
-
-
-class _Leaping(selectors.DefaultSelector):
-    """Leaps over any wait, so that hours pass in no time, and notices when there is nothing to wait for."""
-
-    now = 1_000.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        ready = super().select(0)
-        if not ready:
-            assert timeout is not None, "nothing would ever happen again"
-            self.now += max(timeout, 0.0)
-        return ready
-
-
-def virtual_loop() -> asyncio.SelectorEventLoop:
-    selector = _Leaping()
-    loop = asyncio.SelectorEventLoop(selector)
-    loop.time = lambda: selector.now  # type: ignore[method-assign]
-    return loop
 
 
 def in_no_time(test: Callable[[Breaker], Coroutine[Any, Any, None]]) -> Callable[[], None]:

@@ -5,6 +5,7 @@ import base64
 from dataclasses import replace
 
 import pytest
+from support.leaping import in_virtual_time
 from support.requests import REQUEST
 
 from streams.failure.errors import DependencyUnavailable, PermanentError, TransientError
@@ -122,6 +123,7 @@ async def test_a_host_is_given_no_more_than_it_may_have_and_another_does_not_wai
     await asyncio.gather(*waiting)
 
 
+@in_virtual_time
 async def test_messages_to_one_host_are_kept_apart() -> None:
     limits, clock = HostLimits(100, 8), asyncio.get_running_loop().time
     begins = []
@@ -134,6 +136,7 @@ async def test_messages_to_one_host_are_kept_apart() -> None:
     assert begins[-1] - begins[0] >= 0.049
 
 
+@in_virtual_time
 async def test_who_is_cancelled_while_waiting_takes_nobody_elses_time() -> None:
     limits, loop = HostLimits(10, 4), asyncio.get_running_loop()
     async with limits.turn("host"):
@@ -153,6 +156,7 @@ async def test_who_is_cancelled_while_waiting_takes_nobody_elses_time() -> None:
     assert loop.time() - began < 0.2, "its turn is a tenth of a second after the one that was sent"
 
 
+@in_virtual_time
 async def test_with_less_time_than_the_line_is_long_as_many_are_sent_as_may_be() -> None:
     limits, clock, sent = HostLimits(20, 4), asyncio.get_running_loop().time, []
     ends = clock() + 1.0
