@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -84,11 +83,11 @@ class Folder:
         Raises:
             OSError: it could not be written.
         """
-        content = io.BytesIO()
+        content = pa.BufferOutputStream()
         # The pages' checksums let 'paystream platform check' find a damaged file.
         pq.write_table(table, content, compression=_COMPRESSION, write_page_checksum=True)
         with self._storage.reaching():
-            self._storage.write(file.path, content.getbuffer())
+            self._storage.write(file.path, memoryview(content.getvalue()))
 
     def publish(self, files: Iterable[WaitingFile], next_offset: int) -> None:
         """Move files to where readers look. What is there already stays: it was moved by a former attempt.
