@@ -14,12 +14,15 @@ from streams.topics import NOTIFICATION_REQUESTS
 
 notifier = Notifier(app.use_database(), app.settings.notifications)
 app.closing(notifier.close)
-if app.settings.failure.handler_timeout <= notifier.patience:
+_needed = notifier.patience(app.settings.delivery.concurrency)
+if app.settings.failure.handler_timeout <= _needed:
     # A handler that is cut off counts as the record's failure; a slow mail server is none.
     app.unable(
         SetupError(
-            f"PAYSTREAM_FAILURE__HANDLER_TIMEOUT must be longer than the {notifier.patience:g} s that a letter may "
-            "take: PAYSTREAM_NOTIFICATIONS__SMTP_FINAL_TIMEOUT and twice PAYSTREAM_NOTIFICATIONS__SMTP_TIMEOUT"
+            f"PAYSTREAM_FAILURE__HANDLER_TIMEOUT must be longer than the {_needed:g} s that a letter or webhook may "
+            "take. Raise it, or shorten what adds up to that: of PAYSTREAM_NOTIFICATIONS__, SMTP_FINAL_TIMEOUT and "
+            "twice SMTP_TIMEOUT, or WEBHOOK_TIMEOUT; times PAYSTREAM_DELIVERY__CONCURRENCY over CONCURRENCY_PER_HOST; "
+            "and the wait for RATE_PER_HOST"
         )
     )
 

@@ -1,16 +1,24 @@
-"""What our HTTP requests say of themselves."""
+"""What our HTTP requests say of themselves, and what has become of those that failed."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Final
+
+import aiohttp
+from async_timeout import timeout
 
 USER_AGENT: Final = f"paystream/{version('paystream')}"
 """Who asks, so that whoever is asked knows whom to write to."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_:-]{1,255}")
+# An answer's body is read only so that the connection can be kept: a longer one, or a slow one, is not worth it.
+_READ_BYTES: Final = 65_536
+_READ_SECONDS: Final = 1.0
 
 
 def header_id(name: str) -> str:
@@ -20,3 +28,25 @@ def header_id(name: str) -> str:
     decoded in more than one way; a dot separates the parts of what a webhook's signature covers.
     """
     return name if _PLAIN.fullmatch(name) else hashlib.sha256(name.encode()).hexdigest()[:40]
+
+
+async def read_off(answer: aiohttp.ClientResponse) -> None:
+    """Read what is left of a short answer, so that its connection can serve the next request; never raises."""
+    left = _READ_BYTES
+    with suppress(aiohttp.ClientError, asyncio.TimeoutError, OSError):
+        async with timeout(_READ_SECONDS):
+            while left > 0 and (piece := await answer.content.read(left)):
+                left -= len(piece)
+
+
+def why_not(error: Exception) -> str:
+    """Say in fixed words why a request got no answer; what the error says itself may hold the URL, and secrets."""
+    if isinstance(error, asyncio.TimeoutError):  # aiohttp's own are as well
+        return "time-out"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "no such host"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its certificate is not valid here"
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError):
+        return "connection refused"
+    return type(error).__name__

@@ -10,12 +10,13 @@ from email.policy import SMTP
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 # RFC 5321, section 4.1.2, without quoted strings, and RFC 6531, section 3.3, for other alphabets before the @.
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u00a1-\U0010ffff-]+"
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
 
 
 def is_address(text: str) -> bool:
@@ -77,13 +78,26 @@ class NotificationSettings(BaseModel):
     )
     sender: str = Field("The shop <orders@shop.example>", description="who letters are from")
     time_zone: str = Field("UTC", description="whose days letters give as dates: an IANA name, such as Asia/Seoul")
-    webhook_timeout: float = Field(10.0, gt=0, description="seconds for one webhook")
+    webhook_timeout: float = Field(10.0, gt=0, allow_inf_nan=False, description="seconds for one webhook")
     webhook_private: bool = Field(
         False, description="allow webhooks without TLS and to private addresses: for trying out only"
     )
     # A shop's own mail server takes more; one that is rented often counts by the second and by connections.
     rate_per_host: float = Field(20.0, gt=0, description="most messages per second to one host, from one worker")
     concurrency_per_host: int = Field(4, ge=1, description="most at once to one host, from one worker")
+
+    @field_validator("smtp_host")
+    @classmethod
+    def _a_host_alone(cls, value: str) -> str:
+        if not _HOST.fullmatch(value):
+            raise ValueError("expected a name or an address alone, as in mail.example; the port has its own setting")
+        return value
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> NotificationSettings:
+        if (self.smtp_username is None) != (self.smtp_password is None):
+            raise ValueError("smtp_username and smtp_password are needed both, or neither")
+        return self
 
     @field_validator("sender")
     @classmethod

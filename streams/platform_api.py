@@ -7,16 +7,20 @@ import time
 from typing import Final
 
 import aiohttp
+from yarl import URL
 
 from streams.failure.errors import DependencyUnavailable, TransientError
 from streams.http_answers import asked_to_wait, judge_answer
-from streams.http_requests import USER_AGENT, header_id
+from streams.http_requests import USER_AGENT, header_id, read_off, why_not
 from streams.platform_settings import PlatformSettings
 
 DEPENDENCY: Final = "platform api"
 """The name under which breakers and pages show it."""
 
 _CONFLICT: Final = 409
+# Most often something that was not thought of in one record: waiting for that to pass would hold up all behind it.
+# If it is said of every record, the budget of dead letters halts the lane.
+_DEFECT: Final = 500
 # It is our token that is refused, and no record's fault.
 _UNAUTHORIZED: Final = (401, 403)
 # Nor is it one's fault that there is no such place, or none that is posted JSON to.
@@ -34,7 +38,8 @@ class PlatformApi:
 
     def __init__(self, settings: PlatformSettings) -> None:
         assert settings.api_url is not None, "the settings see to it"
-        self._url = settings.api_url
+        self._url = URL(settings.api_url)
+        self._host = self._url.host
         self._conflict_is_done = settings.api_conflict == "done"
         self._timeout = aiohttp.ClientTimeout(settings.api_timeout)
         self._headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
@@ -52,7 +57,7 @@ class PlatformApi:
         Raises:
             DependencyUnavailable: the API does not answer, is in trouble, asks for time, refuses our token, or is
                 not where it is said to be: everything that it would say of the next record, too.
-            TransientError: it is still at work on the one before (409).
+            TransientError: it is still at work on the one before (409), or fails over this record (500).
             PermanentError: it refuses the record.
         """
         if self._session is None:
@@ -62,8 +67,14 @@ class PlatformApi:
                 self._url, data=body, headers={"Idempotency-Key": header_id(key)}, allow_redirects=False
             ) as answer:
                 status, retry_after = answer.status, answer.headers.get("Retry-After")
+                await read_off(answer)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-            raise DependencyUnavailable(DEPENDENCY, type(error).__name__) from error
+            raise DependencyUnavailable(DEPENDENCY, f"{self._host}: {why_not(error)}") from None
+        except ValueError:
+            # What is not a record's: its key and its bytes fit into any request.
+            raise DependencyUnavailable(
+                DEPENDENCY, "a request cannot be made of PAYSTREAM_PLATFORM__API_URL and PAYSTREAM_PLATFORM__API_TOKEN"
+            ) from None
         self._judge(status, asked_to_wait(retry_after, time.time()))
 
     def _judge(self, status: int, after: float) -> None:
@@ -75,6 +86,8 @@ class PlatformApi:
             )
         if status in _LATER:
             raise DependencyUnavailable(DEPENDENCY, f"it answered {status}: later", after=after)
+        if status == _DEFECT:
+            raise TransientError(f"{DEPENDENCY} answered 500", after=after)
         if status != _CONFLICT:
             judge_answer(status, DEPENDENCY, after)
         elif not self._conflict_is_done:

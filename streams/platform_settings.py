@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import enum
-from typing import Literal
+import re
+from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from yarl import URL
+
+# As it stands in a header, whatever a scheme makes of it (RFC 6750, section 2.1 is narrower).
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
 
 class Sink(str, enum.Enum):
@@ -36,8 +41,32 @@ class PlatformSettings(BaseModel):
         description="what the API means by 409: retry, its first request is still in work; done, it has the record",
     )
 
+    @field_validator("api_url")
+    @classmethod
+    def _an_address_on_the_web(cls, value: str | None) -> str | None:
+        # Nothing of it is quoted: a query may hold a secret.
+        if value is None:
+            return None
+        try:
+            url = URL(value)
+            fits = url.scheme in ("http", "https") and url.raw_host and url.port
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError("expected a URL such as https://platform.example/orders")
+        if url.user is not None or url.password is not None:
+            raise ValueError("there is a user or a password in it: what lets us in is to be in api_token")
+        return value
+
+    @field_validator("api_token")
+    @classmethod
+    def _one_word(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _TOKEN.fullmatch(value.get_secret_value()):
+            raise ValueError("expected visible characters and nothing else: a line end behind it is none")
+        return value
+
     @model_validator(mode="after")
     def _url_for_http(self) -> PlatformSettings:
-        if self.sink is Sink.HTTP and not (self.api_url or "").startswith(("http://", "https://")):
+        if self.sink is Sink.HTTP and self.api_url is None:
             raise ValueError("sink=http needs api_url, beginning with https:// or http://")
         return self

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import csv
-import re
 import secrets
 from datetime import datetime, timezone
 from email.message import EmailMessage
@@ -19,6 +18,7 @@ from streams.commands.command import asynchronous
 from streams.commands.database import open_database
 from streams.failure.errors import InputError, PaystreamError, SetupError
 from streams.failure.policy import one_line
+from streams.notification_settings import is_address
 from streams.notify.webhook import SECRET_PREFIX, key_of
 from streams.notify.webhook_url import UnfitUrl, parse_url
 from streams.settings import settings
@@ -27,12 +27,9 @@ from streams.stores.notifications import LedgerEntry, State, forget_customer, le
 
 _HEADER: Final = ["customer_id", "channel", "address", "locale", "secret"]
 _LONGEST_ID: Final = 128
+# RFC 5321, sections 4.5.3.1.1 and 4.5.3.1.3, in bytes; the latter with the angle brackets.
 _LONGEST_EMAIL: Final = 254
-# RFC 5322's dot-atom and RFC 5321's domain and lengths, in ASCII: other letters need a mail server with SMTPUTF8.
-# Source of _ATOM: RFC 5322, section 3.2.3.
-_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_EMAIL: Final = re.compile(rf"(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
+_LONGEST_LOCAL_PART: Final = 64
 _SECRET_BYTES: Final = 32
 
 
@@ -194,7 +191,7 @@ def _read_row(file: Path, line: int, row: list[str], private: bool) -> Customer:
     name, channel, address, locale, key = row
     customer_id = name.strip()
     if not 0 < len(customer_id) <= _LONGEST_ID or not customer_id.isprintable():
-        raise wrong("customer_id", f"expected 1 to {_LONGEST_ID} characters")
+        raise wrong("customer_id", f"expected 1 to {_LONGEST_ID} printable characters")
     if channel not in {each.value for each in Channel}:
         raise wrong("channel", f"expected one of {', '.join(each.value for each in Channel)}")
     chosen = Channel(channel)
@@ -215,7 +212,10 @@ def _read_row(file: Path, line: int, row: list[str], private: bool) -> Customer:
 
 
 def _is_email(text: str) -> bool:
-    return len(text) <= _LONGEST_EMAIL and _EMAIL.fullmatch(text) is not None
+    if not is_address(text):
+        return False
+    local_part = text.partition("@")[0]
+    return len(text.encode()) <= _LONGEST_EMAIL and len(local_part.encode()) <= _LONGEST_LOCAL_PART
 
 
 def _is_locale(name: str) -> bool:

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Final
 
 from streams.failure.errors import PermanentError, RecordError
-from streams.notify.webhook import WebhookDown
+from streams.notify.webhook import NeverAsked, WebhookDown
 
 _MESSAGES: Final = 3
 # About as long as one message is tried with the defaults: partitions work side by side, and a host that restarts
@@ -33,7 +33,8 @@ class DownHosts:
     """Remembers hosts that do not answer; one for each worker.
 
     A host is down once three messages in a row have failed, over at least fifteen seconds. It is then given one
-    message a minute, and whatever it answers, short of an error of its own, makes it as good as any other.
+    message a minute, and whatever it answers, short of an error of its own, makes it as good as any other. Failures
+    with more than a minute in between are not in a row.
 
     Arguments:
         clock: seconds since 1970.
@@ -60,6 +61,8 @@ class DownHosts:
         except WebhookDown:
             self._failed(host, message)
             raise
+        except NeverAsked:
+            raise
         except RecordError:
             self._failing.pop(host, None)
             raise
@@ -80,7 +83,10 @@ class DownHosts:
 
     def _failed(self, host: str, message: str) -> None:
         now = self._clock()
-        found = self._failing.setdefault(host, _Failing(now, now))
+        found = self._failing.get(host)
+        if found is None or (len(found.messages) < _MESSAGES and now - found.tried_at > _TRY_EVERY):
+            # What failed long ago is no beginning: nobody has asked the host since.
+            found = self._failing[host] = _Failing(now, now)
         found.tried_at = now
         if len(found.messages) < _MESSAGES:
             found.messages.add(message)

@@ -33,8 +33,8 @@ class HostLimits:
     """
 
     def __init__(self, rate: float, concurrency: int) -> None:
-        self._apart = 1.0 / rate
-        self._concurrency = concurrency
+        self.rate = rate
+        self.concurrency = concurrency
         self._hosts: dict[str, _Host] = {}
         self._tidy_at = 0.0
 
@@ -49,7 +49,7 @@ class HostLimits:
         self._tidy()
         found = self._hosts.get(host)
         if found is None:
-            found = self._hosts[host] = _Host(asyncio.Semaphore(self._concurrency))
+            found = self._hosts[host] = _Host(asyncio.Semaphore(self.concurrency))
         found.users += 1
         try:
             await self._wait(found)
@@ -72,7 +72,7 @@ class HostLimits:
                 host.slots.release()
                 raise
             # Noted only now: what was noted before would be lost with whoever is cancelled while waiting.
-            host.free_at = begin + self._apart
+            host.free_at = begin + 1.0 / self.rate
 
     def _tidy(self) -> None:
         now = asyncio.get_running_loop().time()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from datetime import timezone, tzinfo
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +14,7 @@ from babel.dates import format_date
 from babel.numbers import format_currency
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateNotFound, select_autoescape
 
+from models.money import MINOR_UNITS
 from models.notification import NotificationRequest
 from streams.failure.errors import PermanentError
 
@@ -51,15 +54,25 @@ def write_letter(request: NotificationRequest, locale: str, zone: tzinfo = timez
     language = chosen.language
     words = {
         "order": request.order_id,
-        "amount": format_currency(request.amount, request.currency, locale=chosen),
+        "amount": _written(request.amount, request.currency, chosen),
         "date": format_date(request.occurred_at.astimezone(zone), "long", locale=chosen),
     }
     try:
         subject, _, text = _TEMPLATES.get_template(f"{request.template}.{language}.txt").render(words).partition("\n\n")
         html = _TEMPLATES.get_template(f"{request.template}.{language}.html").render(words, language=language)
     except TemplateNotFound:
-        raise PermanentError(f"there is no template {request.template!r}") from None
+        raise PermanentError("there is no template of the name that is asked for") from None
     return Letter(" ".join(subject.split()), text, html)
+
+
+def _written(amount: Decimal, currency: str, locale: Locale) -> str:
+    """Write a sum as it is written there, to the last digit.
+
+    Babel goes by the digits that are in use (CLDR), and would round: in RSD, say, which is paid in whole dinars.
+    """
+    pattern = copy(locale.currency_formats["standard"])
+    pattern.frac_prec = (MINOR_UNITS[currency], MINOR_UNITS[currency])
+    return format_currency(amount, currency, pattern, locale, currency_digits=False)
 
 
 def _locale(name: str) -> Locale:

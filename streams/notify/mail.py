@@ -41,7 +41,10 @@ def make_message(sender: str, request_id: str, address: str, letter: Letter) -> 
 
 
 def message_id(sender: str, request_id: str) -> str:
-    """Name the letter of a request, always alike; whatever the request's id is made of, this is a header."""
+    """Name the letter of a request: always alike, as long as the sender's domain is.
+
+    Whatever the request's id is made of, this is a header.
+    """
     domain = address_of(sender).rpartition("@")[2]
     return f"<{hashlib.sha256(request_id.encode()).hexdigest()[:40]}@{domain}>"
 

@@ -10,6 +10,7 @@ from email.message import EmailMessage
 from email.policy import default
 from types import TracebackType
 from typing import Any
+from weakref import WeakSet
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
@@ -31,12 +32,17 @@ class Mailbox:
     on_letter: Callable[[EmailMessage], object] = lambda letter: None
     answer: Callable[[str], str | None] = lambda address: None
     _server: asyncio.Server | None = None
+    _clients: WeakSet[SMTP] = field(default_factory=WeakSet)
 
     async def __aenter__(self) -> Mailbox:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: SMTP(self, loop=loop, enable_SMTPUTF8=True), "127.0.0.1", self.port
-        )
+
+        def serve() -> SMTP:
+            client = SMTP(self, loop=loop, enable_SMTPUTF8=True)
+            self._clients.add(client)
+            return client
+
+        self._server = await loop.create_server(serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -45,6 +51,10 @@ class Mailbox:
     ) -> None:
         assert self._server is not None
         self._server.close()
+        # Since Python 3.12 closing is over only when the last client has gone, and one that is idle may stay.
+        for client in self._clients:
+            if isinstance(client.transport, asyncio.WriteTransport):
+                client.transport.abort()
         await self._server.wait_closed()
 
     async def handle_RCPT(  # noqa: N802 - the name that aiosmtpd calls

@@ -11,6 +11,8 @@ the process died in between, or the database went down. It is sent again, with t
 
 from __future__ import annotations
 
+import math
+
 from models.notification import NotificationRequest
 from streams.database.engine import Database
 from streams.delivery import Skip
@@ -34,8 +36,6 @@ class Notifier:
         database: where their wishes and the ledger are.
         settings: how letters and webhooks go out.
 
-    Attributes:
-        patience: seconds that a letter may take.
     """
 
     def __init__(self, database: Database, settings: NotificationSettings) -> None:
@@ -45,7 +45,16 @@ class Notifier:
         self._limits = HostLimits(settings.rate_per_host, settings.concurrency_per_host)
         self._down = DownHosts()
         self._zone = zone_of(settings.time_zone)
-        self.patience = self._letters.patience
+        self._longest = max(self._letters.patience, settings.webhook_timeout)
+
+    def patience(self, at_once: int) -> float:
+        """Return how many seconds a message may take: behind others to the same host, and then itself.
+
+        Arguments:
+            at_once: how many are told at once by this worker.
+        """
+        limits = self._limits
+        return math.ceil(at_once / limits.concurrency) * self._longest + at_once / limits.rate
 
     async def tell(self, request: NotificationRequest) -> None:
         """Tell the customer of a request.

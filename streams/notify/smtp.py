@@ -37,8 +37,6 @@ _SETTING: Final = "PAYSTREAM_NOTIFICATIONS__SMTP"
 # Of smtp_timeout, for all steps until the server has the letter. With the final wait, this must end before
 # the handler's time-out does: that would be counted as the record's fault.
 _DIALOGUE_STEPS: Final = 2
-# The letter's fate is settled by then, so that nobody should wait for politeness.
-_GOODBYE_SECONDS: Final = 2.0
 _OK: Final = 250
 _WILL_FORWARD: Final = 251
 _GO_AHEAD: Final = 354
@@ -91,9 +89,9 @@ class SmtpSender:
         )
         try:
             yield client
-            await _say_goodbye(client)
+            _say_goodbye(client)
         except RecordError:
-            await _say_goodbye(client)
+            _say_goodbye(client)
             raise
         finally:
             client.close()
@@ -139,7 +137,7 @@ class SmtpSender:
 
         Raises:
             PermanentError: the server will never take a letter to this address.
-            TransientError: it may later, or hangs up instead of saying so.
+            TransientError: it may later, or hangs up or keeps silent instead of saying so.
             DependencyUnavailable: it refuses us, it is in trouble, or does not answer in time.
         """
         option = [] if address.isascii() else [_smtputf8(client)]
@@ -152,7 +150,11 @@ class SmtpSender:
         try:
             answer = await client.execute_command(*(part.encode() for part in command))
         except asyncio.TimeoutError:
-            raise
+            client.close()
+            if step is Step.SENDER:
+                raise
+            # It may be asking the recipient's own server, and that one be dead: all others' letters go on.
+            raise TransientError(f"the mail server does not answer when it is given {step.value}") from None
         except (SMTPException, OSError):
             if step is Step.SENDER:
                 raise self._outage("hangs up") from None
@@ -241,11 +243,15 @@ async def _greet(client: aiosmtplib.SMTP) -> None:
         await client.helo()
 
 
-async def _say_goodbye(client: aiosmtplib.SMTP) -> None:
-    """Hang up as RFC 5321, section 4.1.1.10 wishes; nothing depends on the answer."""
-    if client.is_connected:
-        with suppress(SMTPException, OSError, asyncio.TimeoutError):
-            await client.quit(timeout=_GOODBYE_SECONDS)
+def _say_goodbye(client: aiosmtplib.SMTP) -> None:
+    """Say QUIT, as RFC 5321, section 4.1.1.10 wishes, to whoever still listens.
+
+    The answer is not waited for: until the letter is recorded as sent, each moment is one in which a worker that dies
+    has it sent again.
+    """
+    if client.is_connected and client.protocol is not None:
+        with suppress(SMTPException, OSError):
+            client.protocol.write(b"QUIT\r\n")
 
 
 def _smtputf8(client: aiosmtplib.SMTP) -> str:
@@ -258,7 +264,11 @@ def _cause(error: Exception) -> str:
     found = error if isinstance(error, ssl.SSLError) else error.__cause__
     if isinstance(found, ssl.SSLCertVerificationError):
         return "TLS failed: its certificate is not valid here"
-    return "TLS failed" if isinstance(found, ssl.SSLError) else "no connection"
+    if isinstance(found, ssl.SSLError):
+        return "TLS failed"
+    if isinstance(found, socket.gaierror):
+        return "no such host"
+    return "connection refused" if isinstance(found, ConnectionRefusedError) else "no connection"
 
 
 def _dotted(content: bytes) -> bytes:

@@ -40,6 +40,12 @@ _TOO_BIG: Final = "3.4"
 # Also the answer to RCPT is about us where a server puts off the refusal until then, as Postfix does.
 _ABOUT_US: Final = re.compile(r"relay|authenticat|client host|sender address", re.I)
 _ABOUT_THE_ADDRESS: Final = re.compile(r"gr[ea]y.?list|recipient|mailbox|user", re.I)
+# Servers that refuse one address may do so in words that are like those about us.
+_ABOUT_ONE_ADDRESS: Final = re.compile(
+    r"recipient address rejected|user unknown|unknown user|no such user|authrequired|this recipient", re.I
+)
+# All that some servers say that want to see whether a letter to this address comes again.
+_COME_AGAIN: Final = re.compile(r"^\S*\s*(please )?(try|come) (again|back)", re.I)
 _IN_TROUBLE: Final = re.compile(
     r"(system|disk) (storage|space|full)|disk full|service (is )?(not available|unavailable)|shutting down|"
     r"too many connections|throttl|rate limit|server (is )?busy",
@@ -85,6 +91,8 @@ def _is_about_us(text: str, words: str) -> bool:
     detail = _detail(text)
     if detail in _SENDERS_ADDRESS or detail in _LOGIN:
         return True
+    if _ABOUT_ONE_ADDRESS.search(words):
+        return False
     return (detail == "" or detail.startswith("7.")) and _ABOUT_US.search(words) is not None
 
 
@@ -92,7 +100,7 @@ def _is_in_trouble(text: str, words: str) -> bool:
     detail = _detail(text)
     if detail.startswith("3."):
         return detail != _TOO_BIG
-    if _ABOUT_THE_ADDRESS.search(words):
+    if _ABOUT_THE_ADDRESS.search(words) or _COME_AGAIN.search(words):
         return False
     return detail.startswith("7.") or (detail == "" and _IN_TROUBLE.search(words) is not None)
 

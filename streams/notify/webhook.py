@@ -18,7 +18,7 @@ from yarl import URL
 from models.notification import ADAPTER, NotificationRequest
 from streams.failure.errors import DependencyUnavailable, PermanentError, TransientError
 from streams.http_answers import asked_to_wait, judge_answer
-from streams.http_requests import USER_AGENT, header_id
+from streams.http_requests import USER_AGENT, header_id, read_off, why_not
 from streams.notification_settings import NotificationSettings
 from streams.notify.webhook_url import UnfitUrl, host_of, is_public, parse_url
 
@@ -33,6 +33,10 @@ _LONGEST_HEEDED: Final = 30.0
 
 class WebhookDown(TransientError):
     """A webhook's server does not answer, or says that it is in trouble (5xx)."""
+
+
+class NeverAsked(PermanentError):
+    """A webhook could not even be tried, for what is stored of the customer; it says nothing of the server."""
 
 
 def key_of(secret: str) -> bytes:
@@ -69,7 +73,7 @@ class _PublicOnly(AbstractResolver):
         found = await self._resolver.resolve(host, port, family)
         public = [each for each in found if is_public(each["host"])]
         if not public:
-            raise PermanentError("the webhook's host has no public address")
+            raise NeverAsked("the webhook's host has no public address")
         return public
 
     async def close(self) -> None:
@@ -91,7 +95,8 @@ class WebhookSender:
         """Post a request to a customer's URL.
 
         Raises:
-            PermanentError: the URL may not be called, or its server refuses the message: 3xx and 4xx.
+            NeverAsked: the URL may not be called, or nothing can be signed with the secret.
+            PermanentError: the server refuses the message: 3xx and 4xx.
             WebhookDown: the server is in trouble (5xx), or does not answer. It is one customer's: all others must
                 not wait for it, as they would for a dependency.
             TransientError: the server asks for another attempt (408, 425, 429).
@@ -106,10 +111,14 @@ class WebhookSender:
         try:
             async with self._open().post(target, data=body, headers=headers, allow_redirects=False) as answer:
                 status, retry_after = answer.status, answer.headers.get("Retry-After")
-        except (aiohttp.InvalidURL, ValueError):
-            raise PermanentError("the customer's webhook has no valid URL") from None
+                await read_off(answer)
+        except aiohttp.InvalidURL:
+            raise NeverAsked("the customer's webhook has no valid URL") from None
+        # Before ValueError, which an error of a certificate is as well.
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-            raise WebhookDown(f"{who} does not answer: {type(error).__name__}") from None
+            raise WebhookDown(f"{who} does not answer: {why_not(error)}") from None
+        except ValueError:
+            raise NeverAsked("the customer's webhook has no valid URL") from None
         after = min(asked_to_wait(retry_after, time.time()), _LONGEST_HEEDED)
         try:
             judge_answer(status, who, after)
@@ -120,7 +129,7 @@ class WebhookSender:
         try:
             return parse_url(url, private=self._settings.webhook_private)
         except UnfitUrl as unfit:
-            raise PermanentError(f"the customer's webhook is not {unfit}") from None
+            raise NeverAsked(f"the customer's webhook is not {unfit}") from None
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -145,7 +154,7 @@ def _headers(secret: str, message_id: str, timestamp: int, body: bytes) -> dict[
     try:
         signature = sign(secret, message_id, timestamp, body)
     except ValueError:
-        raise PermanentError("the customer's webhook secret is not base64 of 24 to 64 bytes") from None
+        raise NeverAsked("the customer's webhook secret is not base64 of 24 to 64 bytes") from None
     return {
         "Content-Type": "application/json",
         "webhook-id": message_id,

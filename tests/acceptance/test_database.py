@@ -38,14 +38,25 @@ async def test_a_worker_that_cannot_use_its_database_says_what_to_do_and_ends(
     assert "secret" not in worker.said()
 
 
-async def test_letters_that_could_be_cut_off_by_their_handlers_time_limit_are_a_wrong_setting(
-    crew: Crew, tmp_path: Path
+@pytest.mark.parametrize(
+    ("agent", "chosen", "longer_than"),
+    [
+        ("notifications", {"FAILURE__HANDLER_TIMEOUT": "50"}, "the 50.2 s that"),
+        ("notifications", {"DELIVERY__CONCURRENCY": "16"}, "the 200.8 s that"),
+        ("notifications", {"NOTIFICATIONS__WEBHOOK_TIMEOUT": "90"}, "the 90.2 s that"),
+        ("notifications", {"NOTIFICATIONS__RATE_PER_HOST": "0.1"}, "the 90 s that"),
+        ("platform", {"PLATFORM__API_TIMEOUT": "60"}, "PAYSTREAM_PLATFORM__API_TIMEOUT"),
+    ],
+    ids=["a letter", "behind other letters", "a webhook", "in turn", "the API"],
+)
+async def test_what_could_be_cut_off_by_its_handlers_time_limit_is_a_wrong_setting(
+    crew: Crew, tmp_path: Path, agent: str, chosen: dict[str, str], longer_than: str
 ) -> None:
     url = await upgraded(make_url_of("sqlite", tmp_path, None))
-    agents = ("agents.notifications",)
-    worker = crew.hire("worker", agents=agents, DATABASE__URL=url, FAILURE__HANDLER_TIMEOUT="50").start()
+    http = {"PLATFORM__SINK": "http", "PLATFORM__API_URL": "http://127.0.0.1:1/"}
+    worker = crew.hire("worker", agents=[f"agents.{agent}"], DATABASE__URL=url, **http, **chosen).start()
     assert await worker.ended() == 78
-    assert "PAYSTREAM_FAILURE__HANDLER_TIMEOUT must be longer than the 50 s" in worker.said()
+    assert f"PAYSTREAM_FAILURE__HANDLER_TIMEOUT must be longer than {longer_than}" in worker.said()
 
 
 async def test_an_agent_without_effects_needs_no_database(crew: Crew) -> None:

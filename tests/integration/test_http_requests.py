@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 from aiohttp import web
+from support.certificate import Certificate
 from support.receiver import receiver
 from support.requests import REQUEST
 
 from streams.failure.errors import DependencyUnavailable, TransientError
 from streams.http_requests import USER_AGENT, header_id
 from streams.notification_settings import NotificationSettings
-from streams.notify.webhook import WebhookSender, sign
+from streams.notify.webhook import WebhookDown, WebhookSender, sign
 from streams.platform_api import PlatformApi
 from streams.platform_settings import PlatformSettings, Sink
+from streams.sandbox.process import free_ports
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -103,3 +106,78 @@ async def test_the_platforms_api_may_ask_for_time(status: int) -> None:
         with pytest.raises(DependencyUnavailable) as raised:
             await api.post("key", b"{}")
     assert raised.value.after == 7
+
+
+# -- connections -------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def talking(body: bytes, pause: float) -> AsyncIterator[tuple[str, list[object]]]:
+    """Run a server whose answers have a body that comes late; yield its URL and the connections it has had."""
+    connections: list[object] = []
+    over = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.transport not in connections:
+            connections.append(request.transport)
+        response = web.StreamResponse(headers={"Content-Length": str(len(body))})
+        await response.prepare(request)
+        await asyncio.wait({asyncio.ensure_future(over.wait())}, timeout=pause)
+        if not over.is_set():
+            await response.write(body)
+        return response
+
+    application = web.Application()
+    application.router.add_post("/", answer)
+    runner = web.AppRunner(application, shutdown_timeout=0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/", connections
+    finally:
+        over.set()
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("size", [2, 40_000])
+async def test_an_answer_is_read_to_its_end_so_that_the_connection_is_kept(size: int) -> None:
+    async with talking(b"x" * size, 0.01) as (url, connections), webhooks() as sender, platform(url) as api:
+        for number in range(5):
+            await api.post(f"key-{number}", b"{}")
+            await sender.send(url, SECRET, REQUEST)
+    assert len(connections) == 2, "one for each of the two"
+
+
+async def test_an_answer_that_is_very_long_is_not() -> None:
+    async with talking(b"x" * 10_000_000, 0.0) as (url, _), platform(url) as api:
+        await api.post("key", b"{}")
+
+
+async def test_an_answer_whose_end_does_not_come_has_been_given_all_the_same() -> None:
+    async with talking(b"x", 60.0) as (url, _), webhooks() as sender, platform(url) as api:
+        await asyncio.wait_for(asyncio.gather(api.post("key", b"{}"), sender.send(url, SECRET, REQUEST)), 20)
+
+
+async def test_a_certificate_that_is_not_valid_is_the_servers_trouble_and_no_message_is_given_up(
+    certificate: Certificate,
+) -> None:
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=certificate.context())
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, webhooks() as sender, platform(url) as api:
+        with pytest.raises(WebhookDown, match="does not answer: its certificate is not valid here"):
+            await sender.send(url, SECRET, REQUEST)
+        with pytest.raises(DependencyUnavailable, match=r"127\.0\.0\.1: its certificate is not valid here"):
+            await api.post("key", b"{}")
+
+
+@pytest.mark.parametrize(
+    ("url", "why"), [("http://127.0.0.1:{}/", "connection refused"), ("http://nowhere.invalid:{}/", "no such host")]
+)
+async def test_where_nobody_answers_the_reason_says_why_and_nothing_of_the_url(url: str, why: str) -> None:
+    (port,) = free_ports(1)
+    async with platform(url.format(port) + "?key=secret") as api:
+        with pytest.raises(DependencyUnavailable, match=why) as raised:
+            await api.post("key", b"{}")
+    assert "secret" not in str(raised.value)
+    assert raised.value.__cause__ is None

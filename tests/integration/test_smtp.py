@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from support.certificate import Certificate
+from support.waiting import eventually
 
 from streams.failure.errors import DependencyUnavailable, PermanentError, TransientError
 from streams.notification_settings import NotificationSettings
 from streams.notify import smtp
 from streams.notify.letter import Letter
+from streams.notify.mailbox import Mailbox
 from streams.notify.smtp import SmtpSender
 from streams.sandbox.process import free_ports
 
@@ -49,6 +49,10 @@ class Scripted:
     port: int = 0
     heard: list[str] = field(default_factory=list)
     letters: list[bytes] = field(default_factory=list)
+
+    async def has_heard(self, command: str) -> None:
+        """Wait until it has heard this last: whoever says it does not wait for the answer."""
+        await eventually(lambda: self.heard[-1:] == [command], f"{command} to be heard")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Scripted]:
@@ -105,6 +109,7 @@ class Scripted:
 async def test_a_letter_is_handed_over_with_its_own_addresses_and_its_dots() -> None:
     async with Scripted().running() as server:
         await sender(server.port).send("pay-1", ADDRESS, LETTER)
+        await server.has_heard("QUIT")
     assert server.heard[1:] == [
         "MAIL FROM:<orders@shop.example>", f"RCPT TO:<{ADDRESS}>", "DATA", "QUIT",
     ]  # fmt: skip
@@ -127,7 +132,8 @@ async def test_a_letter_is_handed_over_with_its_own_addresses_and_its_dots() -> 
         ({"RCPT": "451 4.3.0 queue down"}, DependencyUnavailable, "refuses the address: 451 4.3.0"),
         ({"RCPT": "554 5.7.1 Relay access denied"}, DependencyUnavailable, "refuses the address: 554 5.7.1"),
         ({"RCPT": "421 closing"}, DependencyUnavailable, "refuses the address: 421"),
-        ({"RCPT": ""}, DependencyUnavailable, "time-out"),
+        ({"MAIL": ""}, DependencyUnavailable, "time-out"),
+        ({"RCPT": ""}, TransientError, "does not answer when it is given the address"),
         ({"RCPT": f"450 4.2.0 {ADDRESS}"}, TransientError, "does not take the address now: 450 4.2.0"),
         ({"RCPT": None}, TransientError, "hangs up when it is given the address"),
         ({"RCPT": f"550 {ADDRESS} unknown"}, PermanentError, "refuses the address: 550"),
@@ -135,7 +141,7 @@ async def test_a_letter_is_handed_over_with_its_own_addresses_and_its_dots() -> 
         ({"DATA": "451 later"}, TransientError, "does not take the letter now: 451"),
         ({"DATA": "554 no"}, PermanentError, "refuses the letter: 554"),
         ({"DATA": None}, TransientError, "hangs up when it is given the letter"),
-        ({"DATA": ""}, DependencyUnavailable, "time-out"),
+        ({"DATA": ""}, TransientError, "does not answer when it is given the letter"),
         ({"DOT": "421 4.3.2 shutting down"}, DependencyUnavailable, "refuses the letter: 421 4.3.2"),
         ({"DOT": "452 4.3.1 full"}, DependencyUnavailable, "refuses the letter: 452 4.3.1"),
         ({"DOT": "451 later"}, TransientError, "does not take the letter now: 451"),
@@ -160,13 +166,14 @@ async def test_what_fails_and_where_decides_and_the_reason_says_it_without_the_a
 
 async def test_a_server_that_is_not_there_is_named() -> None:
     (port,) = free_ports(1)
-    with pytest.raises(DependencyUnavailable, match=f"127.0.0.1:{port}: no connection"):
+    with pytest.raises(DependencyUnavailable, match=f"127.0.0.1:{port}: connection refused"):
         await sender(port).send("pay-1", ADDRESS, LETTER)
 
 
-async def test_a_host_that_is_no_name_is_an_outage() -> None:
-    with pytest.raises(DependencyUnavailable, match="no connection"):
-        await sender(25, smtp_host="mail..example").send("pay-1", ADDRESS, LETTER)
+@pytest.mark.parametrize("host", ["mail..example", "nowhere.invalid"])
+async def test_a_host_that_there_is_not_is_an_outage(host: str) -> None:
+    with pytest.raises(DependencyUnavailable, match=f"{host}:25: no (connection|such host)"):
+        await sender(25, smtp_host=host).send("pay-1", ADDRESS, LETTER)
 
 
 async def test_a_server_that_looks_through_a_letter_for_long_is_waited_for() -> None:
@@ -189,10 +196,7 @@ async def test_a_server_that_is_slow_at_every_step_is_an_outage_before_it_has_th
 
 
 @pytest.mark.parametrize("quit", ["", None, "500 what?"])
-async def test_a_letter_that_is_taken_is_sent_however_the_server_says_goodbye(
-    quit: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(smtp, "_GOODBYE_SECONDS", 0.1)
+async def test_a_letter_that_is_taken_is_sent_however_the_server_says_goodbye(quit: str | None) -> None:
     async with Scripted({"QUIT": quit}).running() as server:
         await sender(server.port).send("pay-1", ADDRESS, LETTER)
     assert len(server.letters) == 1
@@ -202,7 +206,7 @@ async def test_a_refused_letter_does_not_leave_the_server_waiting() -> None:
     async with Scripted({"RCPT": "550 unknown"}).running() as server:
         with pytest.raises(PermanentError):
             await sender(server.port).send("pay-1", ADDRESS, LETTER)
-    assert server.heard[-1] == "QUIT"
+        await server.has_heard("QUIT")
 
 
 async def test_an_address_that_the_server_has_no_letters_for_holds_up_nobody_else() -> None:
@@ -239,38 +243,16 @@ async def test_the_machines_own_name_is_looked_up_once(monkeypatch: pytest.Monke
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("letter_fails", [False, True])
+async def test_who_waits_for_a_servers_goodbye_would_have_the_letter_sent_again_if_he_died(letter_fails: bool) -> None:
+    answers = {"QUIT": "", **({"DOT": "552 too big"} if letter_fails else {})}
+    async with Scripted(answers).running() as server:
+        sending = sender(server.port, smtp_timeout=60).send("pay-1", ADDRESS, LETTER)
+        await asyncio.wait_for(asyncio.gather(sending, return_exceptions=True), 20)
+        await server.has_heard("QUIT")
+
+
 # -- encryption and logins ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """A certificate for 127.0.0.1, and its key."""
-
-    certificate: Path
-    key: Path
-
-    def context(self) -> ssl.SSLContext:
-        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        made.load_cert_chain(self.certificate, self.key)
-        return made
-
-    def trust(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("SSL_CERT_FILE", str(self.certificate))
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    if shutil.which("openssl") is None:
-        pytest.skip("there is no openssl to make a certificate with")
-    folder = tmp_path_factory.mktemp("certificate")
-    made = Certificate(folder / "certificate.pem", folder / "key.pem")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
-         "-keyout", str(made.key), "-out", str(made.certificate)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return made
 
 
 @dataclass
@@ -350,6 +332,7 @@ async def test_without_starttls_on_offer_nothing_is_sent_and_the_setting_is_name
     async with Scripted().running() as server:
         with pytest.raises(DependencyUnavailable, match=r"does not offer STARTTLS: set PAYSTREAM_.*__SMTP_SECURITY"):
             await sender(server.port, smtp_security="starttls", **LOGIN).send("pay-1", ADDRESS, LETTER)
+        await server.has_heard("QUIT")
     assert [each.split()[0] for each in server.heard] == ["EHLO", "QUIT"]
 
 
@@ -380,3 +363,12 @@ async def test_a_login_is_used_where_there_is_one() -> None:
         await sender(port, **LOGIN).send("pay-1", ADDRESS, LETTER)
         await sender(port).send("pay-2", ADDRESS, LETTER)
     assert keeper.letters == [(False, "shop"), (False, None)]
+
+
+async def test_a_mailbox_is_left_at_once_although_somebody_is_still_connected() -> None:
+    async with Mailbox() as mailbox:
+        reader, writer = await asyncio.open_connection("127.0.0.1", mailbox.port)
+        assert (await reader.readline()).startswith(b"220")
+        leaving = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - leaving < 20
+    writer.close()

@@ -6,7 +6,7 @@ import pytest
 
 from streams.failure.errors import PermanentError, RecordError, TransientError
 from streams.notify.down_hosts import DownHosts
-from streams.notify.webhook import WebhookDown
+from streams.notify.webhook import NeverAsked, WebhookDown
 
 
 class Hosts:
@@ -65,6 +65,19 @@ def test_any_answer_in_between_shows_that_it_is_up(hosts: Hosts, answer: Excepti
     assert hosts.give("b", answer)
     hosts.fail("c", "d")
     assert hosts.give("e")
+
+
+def test_what_failed_long_ago_does_not_count(hosts: Hosts) -> None:
+    hosts.fail("a", "b", seconds=61.0)
+    hosts.fail("c", "d", seconds=0.1)
+    assert hosts.give("e")
+
+
+def test_a_message_that_could_not_even_be_sent_says_nothing_of_the_host(hosts: Hosts) -> None:
+    hosts.fail("a", "b")
+    assert hosts.give("c", NeverAsked("a bad secret"))
+    hosts.fail("d")
+    assert not hosts.give("e")
 
 
 def test_it_is_tried_once_a_minute_until_it_answers(hosts: Hosts) -> None:

@@ -9,6 +9,7 @@ import pytest
 from support.requests import REQUEST
 
 from models.cancellation import PaymentCancelled
+from models.money import MINOR_UNITS
 from models.payment import PaymentCompleted
 from streams.failure.errors import PermanentError
 from streams.notification_settings import zone_of
@@ -36,6 +37,30 @@ def test_a_letter_speaks_the_customers_language_and_writes_sums_and_dates_as_the
     for word in words:
         assert word in letter.text, letter.text
     assert "536365" in letter.html
+
+
+@pytest.mark.parametrize(
+    ("locale", "currency", "amount", "words"),
+    [
+        ("en", "RSD", "1234.50", "RSD1,234.50"),
+        ("en", "IQD", "1.500", "IQD1.500"),
+        ("en", "AFN", "0.40", "AFN0.40"),
+        ("ko", "LBP", "0.50", "LBP0.50"),
+        ("en_IN", "GBP", "123456.70", "£1,23,456.70"),
+        ("en", "GBP", "2.5", "£2.50"),
+    ],
+)
+def test_a_letter_states_the_sum_that_was_paid_to_the_last_digit(
+    locale: str, currency: str, amount: str, words: str
+) -> None:
+    letter = write_letter(replace(REQUEST, currency=currency, amount=Decimal(amount)), locale)
+    assert words in letter.text.replace("\u00a0", ""), letter.text
+
+
+def test_every_currency_is_written_with_the_digits_in_which_it_is_paid() -> None:
+    for currency, digits in MINOR_UNITS.items():
+        amount = 1 + Decimal(1).scaleb(-digits)
+        assert f"{amount:.{digits}f}" in write_letter(replace(REQUEST, currency=currency, amount=amount), "en").text
 
 
 @pytest.mark.parametrize(("zone", "day"), [("UTC", "2010년 12월 1일"), ("Asia/Seoul", "2010년 12월 2일")])

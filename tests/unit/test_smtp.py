@@ -52,6 +52,8 @@ SENDER = "The shop <orders@shop.example>"
         (Step.RECIPIENT, "450 4.2.0 <a@b.example>: recipient address rejected: greylisted", Fault.PASSING),
         (Step.RECIPIENT, "451 4.7.1 greylisting in action, come back later", Fault.PASSING),
         (Step.RECIPIENT, "450 4.7.1 <a@b.example>: recipient address rejected: policy", Fault.PASSING),
+        (Step.RECIPIENT, "451 4.7.1 Try again later", Fault.PASSING),
+        (Step.RECIPIENT, "450 4.7.0 Please come back in five minutes", Fault.PASSING),
         (Step.RECIPIENT, "452 4.2.2 mailbox full", Fault.PASSING),
         (Step.RECIPIENT, "452 mailbox full, insufficient system storage for it", Fault.PASSING),
         (Step.RECIPIENT, "450 mailbox unavailable", Fault.PASSING),
@@ -65,6 +67,9 @@ SENDER = "The shop <orders@shop.example>"
         (Step.RECIPIENT, "550 5.1.1 <a@b.example>: user unknown", Fault.LETTER),
         (Step.RECIPIENT, "550 5.1.1 <relay@b.example>: user unknown", Fault.LETTER),
         (Step.RECIPIENT, "550 no such user relay@b.example", Fault.LETTER),
+        (Step.RECIPIENT, "550 User unknown in relay recipient table", Fault.LETTER),
+        (Step.RECIPIENT, "550 5.7.1 RESOLVER.RST.AuthRequired; authentication required", Fault.LETTER),
+        (Step.RECIPIENT, "550 5.7.1 <a@b.example>: Recipient address rejected: unauthenticated senders", Fault.LETTER),
         (Step.RECIPIENT, "550 5.2.1 mailbox disabled", Fault.LETTER),
         (Step.RECIPIENT, "553 5.1.3 bad address syntax", Fault.LETTER),
         (Step.RECIPIENT, "554 5.7.1 <a@b.example>: recipient address rejected: access denied", Fault.LETTER),
@@ -151,3 +156,20 @@ def test_the_default_waits_for_a_mail_server_end_before_a_handlers_time_out() ->
     found = load_settings()
     waiting = 2 * found.notifications.smtp_timeout + found.notifications.smtp_final_timeout
     assert waiting + 5 <= found.failure.handler_timeout
+
+
+@pytest.mark.parametrize("host", ["smtp://mail.example", "mail.example:587", "mail example", "mail.example/", ""])
+def test_a_mail_servers_host_is_a_name_alone(host: str) -> None:
+    with pytest.raises(ValueError, match="the port has its own setting"):
+        NotificationSettings(smtp_host=host)
+
+
+@pytest.mark.parametrize("host", ["mail.example", "127.0.0.1", "::1", "fe80::1", "smtp_relay", "mailpit"])
+def test_a_mail_servers_host_may_be_an_address_too(host: str) -> None:
+    assert NotificationSettings(smtp_host=host).smtp_host == host
+
+
+@pytest.mark.parametrize("half", [{"smtp_username": "shop"}, {"smtp_password": "secret"}])
+def test_half_a_login_is_a_mistake(half: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="needed both, or neither"):
+        NotificationSettings.model_validate(half)
