@@ -24,6 +24,8 @@ from streams.stores.pruning import prune
 _MOST_OFFSET: Final = 2**63 - 1
 _MOST_PARTITION: Final = 2**31 - 1
 _DAY: Final = 86_400
+# Brokers delete whole segments, and begin a new one after Kafka's segment.ms at the latest, which is 7 days.
+_SEGMENT: Final = 7 * _DAY
 
 
 @asynccontextmanager
@@ -103,7 +105,7 @@ async def offsets() -> None:
 @click.argument("group")
 @click.argument("topic")
 @click.argument("to", metavar="OFFSET|beginning")
-@click.option("--partition", type=click.IntRange(0, _MOST_PARTITION), help="one partition; all of them if not given")
+@click.option("--partition", type=click.IntRange(0, _MOST_PARTITION), help="with an offset: whose it is")
 @asynchronous
 async def seek_(group: str, topic: str, to: str, partition: int | None) -> None:
     """Have an agent go on elsewhere, for example read everything again.
@@ -117,6 +119,8 @@ async def seek_(group: str, topic: str, to: str, partition: int | None) -> None:
     """
     if to != "beginning" and not (to.isdecimal() and len(to) <= len(str(_MOST_OFFSET)) and int(to) <= _MOST_OFFSET):
         raise click.BadParameter("must be an offset such as 1200, or the word beginning", param_hint="OFFSET")
+    if to != "beginning" and partition is None:
+        raise click.UsageError("an offset is one partition's: name that with --partition")
     async with open_database() as opened:
         moved = await seek(opened, group, topic, partition, None if to == "beginning" else int(to))
         if not moved:
@@ -127,7 +131,7 @@ async def seek_(group: str, topic: str, to: str, partition: int | None) -> None:
 @database.command("prune")
 @click.option(
     "--older-than", "days", type=click.IntRange(min=1), required=True, metavar="DAYS",
-    help="more than the retention of the topics, or a replay counts events twice",
+    help="more than twice what topics keep at most, or a replay counts events twice",
 )  # fmt: skip
 @asynchronous
 async def prune_(days: int) -> None:
@@ -140,10 +144,12 @@ async def prune_(days: int) -> None:
         paystream database prune --older-than 30
     """
     kept = settings().topics.retention
-    if days * _DAY <= kept:
+    least = 2 * (kept + _SEGMENT)
+    if days * _DAY <= least:
         raise click.BadParameter(
-            f"topics keep {kept / _DAY:g} days (PAYSTREAM_TOPICS__RETENTION): a replay would count what is forgotten "
-            "a second time",
+            f"must be more than {least / _DAY:g}: topics keep records for {kept / _DAY:g} days "
+            f"(PAYSTREAM_TOPICS__RETENTION) and up to {_SEGMENT / _DAY:g} more, and a repeat may come as late as that; "
+            "a replay would count what is forgotten a second time",
             param_hint="--older-than",
         )
     async with open_database() as opened:

@@ -85,15 +85,14 @@ def _read_all(folder: Folder) -> tuple[list[FoundFile], list[str]]:
 
 
 def _read(folder: Folder, file: ShownFile) -> FoundFile:
-    from streams.parquet.check import FoundFile
+    from streams.parquet.check import FoundFile, look_into
 
     try:
         contents = folder.read_back(file.name)
     except OSError as error:
-        return FoundFile(file.covered, file.day, flaw=f"{file.name} cannot be read: {error.strerror or error}")
-    others = ", ".join(sorted(contents.days - {file.day}))
-    flaw = f"{file.name} has rows of {others}: it belongs into another folder" if others else ""
-    return FoundFile(file.covered, file.day, contents.offsets, contents.range_days, flaw)
+        flaw = f"{file.name} cannot be read: {error.strerror or error}"
+        return FoundFile(file.covered, file.day, flaws=[flaw])
+    return look_into(file.name, file.covered, file.day, contents.offsets, contents.days, contents.range_days)
 
 
 # -- brokers ---------------------------------------------------------------------------------------

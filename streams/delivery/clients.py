@@ -22,6 +22,8 @@ PRODUCER_BATCH_BYTES: Final = 1_000_000
 # "Nothing was fetched for this long" must never take a worker's partitions away: lanes that all back off
 # look idle to aiokafka. The largest 32-bit number of milliseconds; lanes are watched by their own means.
 NEVER_IDLE_MS: Final = 2_147_483_647
+# How late a partition that was added, or a topic that was made anew, is noticed; 5 minutes by default are an outage.
+_METADATA_MS: Final = 30_000
 # How long close_hard waits for sockets to close.
 _CLOSE_SECONDS: Final = 1.0
 
@@ -93,6 +95,7 @@ def make_consumer(kafka: KafkaSettings, group: str, max_partition_bytes: int) ->
         request_timeout_ms=int(kafka.consumer_request_timeout * 1000),
         max_poll_interval_ms=NEVER_IDLE_MS,
         fetch_max_wait_ms=int(kafka.fetch_max_wait * 1000),
+        metadata_max_age_ms=_METADATA_MS,
         max_partition_fetch_bytes=max_partition_bytes,
     )
 

@@ -6,6 +6,7 @@ aiokafka does not speak. Source of the format: Kafka's ``MetadataRequest.json`` 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from io import BytesIO
@@ -13,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     AbstractType,
@@ -29,6 +30,7 @@ from aiokafka.protocol.types import (
 logger = logging.getLogger(__name__)
 
 _UNKNOWN = UUID(int=0)
+_RETRY_SECONDS = 0.1
 
 
 class _Uuid(AbstractType):  # type: ignore[misc]
@@ -108,23 +110,30 @@ class _TopicIdRequest(Request[_MetadataRequest10]):  # type: ignore[misc]
 
 
 async def topic_id(client: AIOKafkaClient, topic: str) -> UUID | None:
-    """Ask the brokers for a topic's id.
+    """Ask the brokers for a topic's id. Asks until it is told: limit the time outside.
 
     Arguments:
         client: connected.
         topic: its name; it is not created if there is none.
 
     Returns:
-        the id; None if no broker says: it is older than Kafka 2.8, or does not answer, or knows no such topic.
+        the id; None if the brokers are older than Kafka 2.8, or know no such topic.
     """
-    brokers = list(client.cluster.brokers())
-    for broker in random.sample(brokers, len(brokers)):
-        try:
-            answer: Any = await client.send(broker.nodeId, _TopicIdRequest(topic))
-        except (KafkaError, NotImplementedError) as error:
-            logger.debug("broker %s does not tell the id of %s: %s", broker.nodeId, topic, type(error).__name__)
-            continue
-        ids: dict[str, UUID] = {name: found for _, name, found, *_ in answer.topics}
-        if ids.get(topic, _UNKNOWN) != _UNKNOWN:
-            return ids[topic]
-    return None
+    while True:
+        brokers, silent = list(client.cluster.brokers()), False
+        for broker in random.sample(brokers, len(brokers)):
+            try:
+                answer: Any = await client.send(broker.nodeId, _TopicIdRequest(topic))
+            except (NotImplementedError, IncompatibleBrokerVersion):
+                continue
+            except KafkaError as error:
+                # It has not said that there is none: an offset of another topic would be taken for one of this.
+                logger.debug("broker %s does not tell the id of %s: %s", broker.nodeId, topic, type(error).__name__)
+                silent = True
+                continue
+            ids: dict[str, UUID] = {name: found for _, name, found, *_ in answer.topics}
+            if ids.get(topic, _UNKNOWN) != _UNKNOWN:
+                return ids[topic]
+        if not silent:
+            return None
+        await asyncio.sleep(_RETRY_SECONDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from streams.parquet.ranges import FileRange, Mark, WaitingFile
@@ -16,16 +16,45 @@ class FoundFile:
     Attributes:
         covered: the offsets that its name says.
         day: in whose folder it is.
-        offsets: of its rows.
+        rows: how many it has.
         days: of which its range has files, as it says itself.
-        flaw: what is wrong with it alone, in words; empty if nothing is.
+        flaws: what is wrong with it alone, in words.
     """
 
     covered: FileRange
     day: str
-    offsets: Sequence[int] = ()
+    rows: int = 0
     days: frozenset[str] = frozenset()
-    flaw: str = ""
+    flaws: Sequence[str] = ()
+
+
+def look_into(
+    name: str, covered: FileRange, day: str, offsets: Sequence[int], row_days: Set[str], range_days: frozenset[str]
+) -> FoundFile:
+    """Judge a file by its rows, which need not be kept for it: there may be more than fit into memory.
+
+    A row that is in two files is no further case: rows are within their ranges, ranges do not overlap, and the files
+    of one have each another day's.
+
+    Arguments:
+        name: its name, for the words.
+        covered: the offsets that its name says.
+        day: in whose folder it is.
+        offsets: of its rows.
+        row_days: of its rows.
+        range_days: of which its range has files, as it says itself.
+    """
+    flaws = []
+    if others := ", ".join(sorted(row_days - {day})):
+        flaws.append(f"{name} has rows of {others}: it belongs into another folder")
+    first, end = covered.first, covered.next_offset
+    outside = next((offset for offset in offsets if not first <= offset < end), None)
+    if outside is not None:
+        flaws.append(f"offset {outside} is in a file of {first} to {end - 1}")
+    if len(set(offsets)) < len(offsets):
+        twice = [offset for offset, times in Counter(offsets).items() if times > 1]
+        flaws.append(f"{len(twice)} records are there more than once, the first at offset {min(twice)}")
+    return FoundFile(covered, day, len(offsets), range_days, flaws)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +123,15 @@ def check_partition(
         waiting: files of the partition that are aside.
         committed: what its group has committed.
     """
-    report = PartitionReport(partition, len(files), sum(len(each.offsets) for each in files))
+    report = PartitionReport(partition, len(files), sum(each.rows for each in files))
     report.committed = committed.offset if committed is not None else None
-    report.problems.extend(each.flaw for each in files if each.flaw)
+    report.problems.extend(flaw for each in files for flaw in each.flaws)
     ranges = sorted({each.covered for each in files})
     if ranges:
         report.first, report.end = ranges[0].first, max(each.next_offset for each in ranges)
     unshown = [each for each in waiting if committed and committed.mark and each.token == committed.mark.token]
     _compare_ranges(report, ranges, committed, unshown)
     _compare_days(report, files, committed, unshown)
-    _compare_rows(report, files)
     _compare_end(report, committed)
     _note_those_aside(report, len(unshown), len(waiting) - len(unshown))
     return report
@@ -173,19 +201,6 @@ def _compare_days(
                 f"the file of offsets {first} to {end - 1} for {day} is missing"
                 for day in sorted(days - there[first, end])
             )
-
-
-def _compare_rows(report: PartitionReport, files: Iterable[FoundFile]) -> None:
-    seen: Counter[int] = Counter()
-    for each in files:
-        seen.update(each.offsets)
-        first, end = each.covered.first, each.covered.next_offset
-        outside = [offset for offset in each.offsets if not first <= offset < end]
-        if outside:
-            report.problems.append(f"offset {outside[0]} is in a file of {first} to {end - 1}")
-    twice = [offset for offset, times in seen.items() if times > 1]
-    if twice:
-        report.problems.append(f"{len(twice)} records are there more than once, the first at offset {min(twice)}")
 
 
 def _compare_end(report: PartitionReport, committed: Committed | None) -> None:

@@ -90,7 +90,7 @@ class Folder:
             self._storage.write(file.path, memoryview(content.getvalue()))
 
     def publish(self, files: Iterable[WaitingFile], next_offset: int) -> None:
-        """Move files to where readers look. What is there already stays: it was moved by a former attempt.
+        """Move files to where readers look. One that is not aside any more was moved by a former attempt.
 
         Raises:
             OSError: one could not be moved.
@@ -126,6 +126,18 @@ class Folder:
                 f"to {covered.next_offset}, where it is: that says so"
             )
 
+    def days_of_range(self, covered: FileRange, day: str) -> frozenset[str]:
+        """Read of which days there are files of a range, as that of one day says.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        with self._storage.reaching(), self._storage.open(covered.path(day)) as file:
+            try:
+                return noted_days(pq.read_schema(file).metadata)
+            except (pa.ArrowException, ValueError) as error:
+                raise OSError(f"{covered.path(day)} is damaged") from error
+
     def refuse(self, topic: str, partition: int) -> None:
         """Make sure that there is no file of a partition of which no offset is committed.
 
@@ -139,8 +151,9 @@ class Folder:
         if end is not None:
             raise FilesDisagree(
                 f"{self.url} has rows of {topic}-{partition} up to offset {end - 1}, but the group has no offset there "
-                "(forgotten by the brokers, or the group is another): all would be written again. Stop the workers, "
-                f"set the group's offset to {end}, or move the files away, and start them"
+                "(forgotten by the brokers, or the group is another, or the topic was deleted and made anew): all "
+                "would be written again. Stop the workers. If the topic is a new one, move the files away, for they are the "
+                f"former one's; else set the group's offset to {end}. Then start them"
             )
 
     def discard(self, files: Iterable[WaitingFile]) -> None:

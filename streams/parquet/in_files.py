@@ -157,7 +157,11 @@ class FileFinisher(ExactlyOnce):
         if kept:
             logger.info("%s: %d files were committed and are shown now", self._source, len(kept))
             self._folder.publish(kept, end)
-        self._folder.require(FileRange(self._source.topic, self._source.partition, mark.first, end), mark.day)
+        covered = FileRange(self._source.topic, self._source.partition, mark.first, end)
+        self._folder.require(covered, mark.day)
+        # A listing may be of a moment ago (NFS and some stores remember it): each file names its fellows.
+        for day in sorted(self._folder.days_of_range(covered, mark.day) - {mark.day}):
+            self._folder.require(covered, day)
 
     def _spare(self, aside: Sequence[WaitingFile]) -> None:
         if aside:

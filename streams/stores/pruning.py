@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Column, Table, delete
+from sqlalchemy import Column, Table, delete, select
 
 from streams.database.engine import Database
 from streams.database.notification_tables import notifications
 from streams.database.sales_tables import sales_facts
 from streams.database.stock_tables import stock_movements
 
+# In portions: agents need not wait for long, and what takes longer than a statement may would be undone, and be more
+# the next night.
+_AT_ONCE: Final = 50_000
 _KEPT: Final[tuple[tuple[Table, Column[int]], ...]] = (
     (stock_movements, stock_movements.c.seen_at),
     (sales_facts, sales_facts.c.seen_at),
@@ -33,7 +36,13 @@ async def prune(database: Database, before: int) -> dict[str, int]:
     """
     deleted = {}
     for table, seen_at in _KEPT:
-        # One at a time: agents that write to the others need not wait.
-        async with database.transaction() as connection:
-            deleted[table.name] = (await connection.execute(delete(table).where(seen_at < before))).rowcount
+        (key,) = table.primary_key.columns
+        some = delete(table).where(key.in_(select(key).where(seen_at < before).limit(_AT_ONCE)))
+        deleted[table.name] = 0
+        while True:
+            async with database.transaction() as connection:
+                gone = (await connection.execute(some)).rowcount
+            deleted[table.name] += gone
+            if gone < _AT_ONCE:
+                break
     return deleted

@@ -43,7 +43,8 @@ class SalesEffects:
 
     async def apply(self, connection: AsyncConnection, effects: Sequence[SaleFact]) -> None:
         """Count the facts, except those that have been counted before."""
-        facts = {fact.fact_id: fact for fact in effects}
+        # Of a fact that is there twice the first counts, as it does across batches.
+        facts = {fact.fact_id: fact for fact in reversed(effects)}
         now = int(time.time())
         inserted = await connection.execute(
             with_rows(connection, _NEW_FACTS, fact_id=str, seen_at=int), packed([(each, now) for each in sorted(facts)])
@@ -62,7 +63,8 @@ def folded(facts: Iterable[SaleFact]) -> tuple[dict[Key, list[int]], dict[Key, l
     totals: dict[Key, list[int]] = {}
     articles: dict[Key, list[int]] = {}
     for fact in facts:
-        second = int(fact.occurred_at.timestamp())
+        # Without its fraction, which a float of many seconds may round up into the next minute.
+        second = int(fact.occurred_at.replace(microsecond=0).timestamp())
         minute = second - second % _MINUTE
         first = 0 if fact.kind == "sale" else 3
         whole = minute, fact.currency, fact.country

@@ -28,7 +28,7 @@ _ARTICLES: Final = (
     "SELECT stock.sku, opening, on_hand, back_ordered, moved, lines FROM stock "
     "JOIN ({rows}) AS wanted ON wanted.sku = stock.sku ORDER BY stock.sku"
 )
-# The oldest lines, as many as what comes in can fill: an article may have any number of them.
+# Returns the oldest lines, as many as what comes in can fill: an article may have any number of them.
 _OPEN_LINES: Final = (
     "SELECT sku, number, order_id, quantity FROM ("
     "SELECT back_orders.sku, number, order_id, quantity, incoming, "

@@ -17,6 +17,7 @@ from streams.database.statements import insert_for
 from streams.database.tables import consumer_offsets
 from streams.failure.errors import ExitStatus
 from streams.settings import settings
+from streams.stores import pruning
 
 
 @pytest.fixture(autouse=True)
@@ -97,16 +98,30 @@ def test_what_was_done_longer_ago_than_topics_remember_is_forgotten(database_url
     assert asyncio.run(_facts(database_url)) == ["new"]
 
 
+async def test_rows_are_forgotten_in_portions_until_none_is_left(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "_AT_ONCE", 3)
+    for count in (0, 3, 7):
+        await _see(database_url, **{f"old{number}": 1 for number in range(count)}, new=3)
+        async with opened(database_url) as database:
+            deleted = await pruning.prune(database, 2)
+            assert deleted == {"stock_movements": count, "sales_facts": count, "notifications": 0}
+            assert (await pruning.prune(database, 4))["sales_facts"] == 1
+
+
 def test_what_a_replay_may_still_bring_is_not_forgotten(database_url: str) -> None:
     asyncio.run(_see(database_url, old=0))
-    refused = run(database_url, "prune", "--older-than", "7")
-    assert refused.exit_code == 2
-    assert "PAYSTREAM_TOPICS__RETENTION" in refused.output
+    for days in ("7", "28"):
+        refused = run(database_url, "prune", "--older-than", days)
+        assert refused.exit_code == 2
+        assert "must be more than 28" in refused.output
+        assert "PAYSTREAM_TOPICS__RETENTION" in refused.output
     assert asyncio.run(_facts(database_url)) == ["old"]
 
 
 def test_a_lane_that_is_not_there_and_an_offset_that_is_none_are_refused(database_url: str) -> None:
-    nobody = run(database_url, "seek", "paystream.inventory", "moves", "0")
+    nobody = run(database_url, "seek", "paystream.inventory", "moves", "0", "--partition", "0")
     assert nobody.exit_code == ExitStatus.FAILED
     assert "paystream database offsets" in nobody.output
     assert run(database_url, "seek", "paystream.inventory", "moves", "-5").exit_code == 2
@@ -118,10 +133,13 @@ def test_an_offset_or_a_partition_that_kafka_cannot_have_is_refused_and_the_high
     for beyond in (str(2**63), "9" * 20, "9" * 5000):
         assert run(database_url, *seek, beyond).exit_code == 2
     assert run(database_url, *seek, "0", "--partition", str(2**31)).exit_code == 2
-    assert f"{2**63 - 1:,}" in run(database_url, *seek, str(2**63 - 1)).output
+    assert f"{2**63 - 1:,}" in run(database_url, *seek, str(2**63 - 1), "--partition", "0").output
+    everywhere = run(database_url, *seek, "5")
+    assert everywhere.exit_code == 2
+    assert "--partition" in everywhere.output, "an offset means something in one partition only"
 
 
-@pytest.mark.parametrize("arguments", [("check",), ("offsets",), ("seek", "paystream.inventory", "moves", "0")])
+@pytest.mark.parametrize("arguments", [("check",), ("offsets",), ("seek", "paystream.inventory", "moves", "beginning")])
 def test_no_command_but_the_upgrade_makes_a_file(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     result = run(f"sqlite:///{tmp_path}/paystream.db", *arguments)
     assert result.exit_code == ExitStatus.CONFIGURATION

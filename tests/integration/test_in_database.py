@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import RequestTimedOutError
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,7 +26,7 @@ from streams.database.in_database import InDatabase
 from streams.database.offsets import LaneOffset, lane_offsets, seek
 from streams.delivery import Outbox, Record
 from streams.delivery.status import State
-from streams.delivery.topic_id import topic_id
+from streams.delivery.topic_id import _TopicIdRequest, topic_id
 from streams.failure.errors import AgentContractBroken, EffectsRefused, LaneFenced, PermanentError
 from streams.sandbox import Cluster
 
@@ -127,6 +129,31 @@ async def test_an_offset_of_a_topic_that_was_deleted_halts_the_lane_until_somebo
         await _until(database, 5)  # it goes on by itself
         assert not agent.failures
     assert await _noted(database) == ["0", "1", "2", *(f"new {number}" for number in range(5))]
+
+
+async def test_brokers_that_do_not_tell_a_topics_id_at_once_are_asked_again(
+    kafka: Cluster, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _prepare(database)
+    topic, group = await _topic(kafka), unique("group")
+    await produce(kafka.bootstrap_servers, topic, _numbered(3))
+    finish = InDatabase(database, Notes())
+    async with running(kafka.bootstrap_servers, [topic], note, group=group, finish=finish) as agent:
+        await agent.consumed()
+    await _make_anew(kafka, topic, 5)
+    send, late = AIOKafkaClient.send, []
+
+    async def late_once(client: AIOKafkaClient, node: int, request: object, **more: object) -> object:
+        if isinstance(request, _TopicIdRequest) and not late:
+            late.append(node)
+            raise RequestTimedOutError
+        return await send(client, node, request, **more)
+
+    monkeypatch.setattr(AIOKafkaClient, "send", late_once)
+    async with running(kafka.bootstrap_servers, [topic], note, group=group, finish=finish) as agent:
+        await eventually(lambda: agent.source.lanes and agent.lane(0).state is State.HALTED, "the lane to halt")
+    assert late
+    assert await _noted(database) == ["0", "1", "2"]
 
 
 async def test_a_topic_that_is_made_anew_before_anything_of_it_was_committed_is_just_read(

@@ -105,6 +105,44 @@ async def test_a_former_owner_that_wakes_up_deletes_nothing_of_its_successors(
     assert len(list((tmp_path / ASIDE).iterdir())) == 1, "what the former owner wrote; the next commit deletes it"
 
 
+class Stuck(Folder):
+    """A folder in which nothing can be moved."""
+
+    def publish(self, files: Iterable[WaitingFile], next_offset: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+class Forgetful(Folder):
+    """A folder whose first listing is of a moment ago, as NFS and some stores have it: a file is not in it yet."""
+
+    lists = 0
+
+    def waiting(self) -> list[WaitingFile]:
+        self.lists += 1
+        return super().waiting()[1:] if self.lists == 1 else super().waiting()
+
+
+async def test_what_a_listing_does_not_show_yet_is_missed_and_never_deleted(kafka: Cluster, tmp_path: Path) -> None:
+    topic, group = unique("orders"), unique("group")
+    for name in (topic, topic + ".DLT"):
+        await create_topic(kafka.bootstrap_servers, name, 1)
+    raws = [Raw(0, b"k", order(number, 1 + number % 3)) for number in range(9)]
+    await produce(kafka.bootstrap_servers, topic, raws)
+    settings = PlatformSettings(folder=str(tmp_path), roll_age=0.001)
+    async with running(
+        kafka.bootstrap_servers, [topic], handler, group=group, finish=InFiles(Stuck(str(tmp_path)), settings)
+    ) as agent:
+        await eventually(lambda: agent.source.lanes and agent.lane(0).state is State.PAUSED, "the files to be aside")
+    assert len(Folder(str(tmp_path)).waiting()) == 3
+    await produce(kafka.bootstrap_servers, topic, raws[:1])
+    async with running(
+        kafka.bootstrap_servers, [topic], handler, group=group, finish=InFiles(Forgetful(str(tmp_path)), settings)
+    ) as agent:
+        await agent.consumed()
+    shown = [pq.read_table(each)["source_offset"].to_pylist() for each in tmp_path.glob("dt=*/*")]  # noqa: ASYNC240
+    assert sorted(offset for offsets in shown for offset in offsets) == list(range(10))
+
+
 # -- the disk ----------------------------------------------------------------------------------------
 
 

@@ -114,6 +114,17 @@ async def test_an_event_counts_when_it_happened_and_not_when_it_came(database: D
     assert await read_sales(database, begin - timedelta(days=2), begin - timedelta(days=1)) == []
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_of_two_facts_with_one_id_the_first_counts_wherever_a_batch_ends(
+    database: Database, at_once: bool
+) -> None:
+    first, second = fact(1, NOON, "1.00"), fact(1, NOON, "2.00")
+    for batch in ([first, second],) if at_once else ([first], [second]):
+        await count(database, batch)
+    (row,) = await read_sales(database)
+    assert row.revenue == Decimal("1.00")
+
+
 async def test_currencies_are_told_apart_everywhere(database: Database) -> None:
     won = Decimal(90_000)
     in_won = SaleFact("sale", "pay-9:analytics", "9", NOON, "Eire", "KRW", won, 1, (SaleLine("HEART", 1, won),))

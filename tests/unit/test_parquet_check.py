@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.parquet.check import Committed, FoundFile, PartitionReport, by_partition, check_partition
+from streams.parquet.check import Committed, FoundFile, PartitionReport, by_partition, check_partition, look_into
 from streams.parquet.ranges import FileRange, Mark, WaitingFile
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -16,7 +16,7 @@ def found(
     first: int, end: int, offsets: list[int] | None = None, day: str = DAYS[0], days: tuple[str, ...] = ()
 ) -> FoundFile:
     rows = list(range(first, end)) if offsets is None else offsets
-    return FoundFile(FileRange("orders", 0, first, end), day, rows, frozenset(days))
+    return look_into("a file", FileRange("orders", 0, first, end), day, rows, {day}, frozenset(days))
 
 
 def files(*bounds: tuple[int, int]) -> Files:
@@ -180,12 +180,12 @@ def test_of_what_is_committed_while_files_are_listed_some_may_be_missing() -> No
 
 
 def test_what_is_wrong_with_a_single_file_is_a_problem_of_its_partition() -> None:
-    damaged = FoundFile(FileRange("orders", 0, 0, 10), DAYS[0], flaw="it is damaged")
+    damaged = FoundFile(FileRange("orders", 0, 0, 10), DAYS[0], flaws=["it is damaged"])
     assert check([damaged], 10, mark(0)).problems == ["it is damaged"]
 
 
 def test_files_of_a_partition_that_the_topic_does_not_have_are_a_problem() -> None:
-    there = [FoundFile(FileRange("orders", number, 0, 10), DAYS[0], range(10)) for number in (0, 7)]
+    there = [FoundFile(FileRange("orders", number, 0, 10), DAYS[0], 10) for number in (0, 7)]
     waiting = [WaitingFile("orders", 0, 10, "f" * 32, DAYS[0]), WaitingFile("another", 0, 10, "f" * 32, DAYS[0])]
     first, second, third = by_partition("orders", there, waiting, {0: Committed(10, mark(0), 10)}, [0, 1])
     assert (first.problems, len(first.notes)) == ([], 1)

@@ -32,6 +32,12 @@ def test_a_window_is_the_minute_of_the_event_in_utc() -> None:
         assert key[0] == int(NOON.timestamp()) + 60 * minute
 
 
+def test_the_last_moment_of_a_minute_is_in_it_however_far_away_the_year_is() -> None:
+    at = datetime(9998, 12, 31, 23, 59, 59, 999_999, tzinfo=timezone.utc)
+    ((minute, *_),) = folded([SaleFact("sale", "f", "o", at, "X", "GBP", Decimal(1), 1, ())])[0]
+    assert datetime.fromtimestamp(minute, timezone.utc) == at.replace(second=0, microsecond=0)
+
+
 @given(facts)
 def test_nothing_is_lost_or_rounded_when_facts_are_added_up(facts: list[SaleFact]) -> None:
     totals, articles = folded(facts)
