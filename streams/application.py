@@ -18,7 +18,7 @@ from streams.database.in_database import InDatabase
 from streams.database.service import DatabaseService
 from streams.delivery.batch import Rules
 from streams.delivery.channel import BatchTopic, batches
-from streams.delivery.clients import quieten_clients
+from streams.delivery.client_log import quieten_clients
 from streams.delivery.guarantee import Finishing
 from streams.delivery.machinery import end_process
 from streams.delivery.meter import Meter

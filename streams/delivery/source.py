@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 # A lane's commit (1 s), abort (2 s) and close (1 s) must fit into the rebalance after its grace.
 _LETTING_GO_SECONDS: Final = 4.0
 _GROUP_CHECK_SECONDS: Final = 1.0
+# A coordinator that moves to another broker is found again within about two seconds.
+_AWAY_SECONDS: Final = 5.0
 
 
 class Source(Service):
@@ -89,6 +92,9 @@ class Source(Service):
         self._halts: dict[TopicPartition, str] = {}
         self.joined = False
         """Whether the group has given this member its partitions, if any."""
+        self.trouble = ""
+        """Why nothing arrives although nothing has failed; empty if there is no such reason."""
+        self._coordinated_at = 0.0
 
     async def on_start(self) -> None:
         """Check the topics and join the group; lanes start when partitions are assigned."""
@@ -207,8 +213,10 @@ class Source(Service):
             )
 
     async def _watch_group(self, consumer: AIOKafkaConsumer) -> None:
-        """Notice that the group refuses this member, which aiokafka tells only those who fetch: no lane does yet."""
+        """Notice what aiokafka keeps to itself: that the group refuses this member, or that nobody serves it."""
+        self._coordinated_at = time.monotonic()
         while not self.should_stop:
+            # Which aiokafka tells only those who fetch: no lane does yet.
             try:
                 consumer._coordinator.check_errors()
             except KafkaError as error:
@@ -219,7 +227,28 @@ class Source(Service):
                     )
                 )
                 return
+            self._notice(self._trouble(consumer))
             await self.sleep(_GROUP_CHECK_SECONDS)
+
+    def _trouble(self, consumer: AIOKafkaConsumer) -> str:
+        known = consumer._client.cluster
+        missing = [topic for topic in self.topics if not known.partitions_for_topic(topic)]
+        if consumer._coordinator.coordinator_id is not None:
+            self._coordinated_at = time.monotonic()
+        elif time.monotonic() - self._coordinated_at > _AWAY_SECONDS:
+            return "no broker answers for its consumer group: Kafka is away, or has no coordinator for it"
+        if missing and self.joined:
+            # What is made anew is to be read at once, and not when the brokers are asked the next time anyway.
+            consumer._client.force_metadata_update()
+            return f"{', '.join(missing)} is not there any more: 'paystream topics apply' creates it"
+        return ""
+
+    def _notice(self, trouble: str) -> None:
+        if trouble and trouble != self.trouble:
+            logger.error("%s: %s", self.group, trouble)
+        elif self.trouble and not trouble:
+            logger.warning("%s: that has passed (%s)", self.group, self.trouble)
+        self.trouble = trouble
 
     def _agent_broke(self, error: AgentContractBroken) -> None:
         self._fail(AgentContractBroken(f"{self.group}: {error}"))

@@ -152,8 +152,8 @@ class Folder:
             raise FilesDisagree(
                 f"{self.url} has rows of {topic}-{partition} up to offset {end - 1}, but the group has no offset there "
                 "(forgotten by the brokers, or the group is another, or the topic was deleted and made anew): all "
-                "would be written again. Stop the workers. If the topic is a new one, move the files away, for they are "
-                f"the former one's; else set the group's offset to {end}. Then start them"
+                "would be written again. Stop the workers. If the topic is a new one, move the files away, for they "
+                f"are the former one's; else set the group's offset to {end}. Then start them"
             )
 
     def discard(self, files: Iterable[WaitingFile]) -> None:

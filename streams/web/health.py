@@ -27,7 +27,12 @@ class Health:
 
 
 def judge(
-    lanes: Sequence[LaneStatus], breakers: Sequence[BreakerStatus], *, joined: bool, stall_after: float
+    lanes: Sequence[LaneStatus],
+    breakers: Sequence[BreakerStatus],
+    *,
+    joined: bool,
+    stall_after: float,
+    troubles: Sequence[str] = (),
 ) -> Health:
     """Judge a worker.
 
@@ -37,6 +42,7 @@ def judge(
         joined: whether every agent's group has been joined and has been given its partitions, if any.
         stall_after: seconds without progress after which a lane with work counts as stuck; long enough for
             a rebalance, a broker's failover and the slowest handler.
+        troubles: why nothing arrives, by group.
     """
     stuck = [lane for lane in lanes if _is_stuck(lane, stall_after)]
     reasons = [
@@ -54,6 +60,7 @@ def judge(
         for breaker in breakers
         if breaker.state is not BreakerState.CLOSED
     ]
+    reasons += troubles
     if not joined:
         reasons.append("no partitions have been assigned yet")
     reasons += [

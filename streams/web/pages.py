@@ -55,6 +55,7 @@ def health_of(app: Application) -> Health:
         app.breakers.statuses(),
         joined=all(source.joined for source in app.sources),
         stall_after=app.settings.delivery.stall_after,
+        troubles=[f"{source.group}: {source.trouble}" for source in app.sources if source.trouble],
     )
 
 

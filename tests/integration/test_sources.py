@@ -134,3 +134,42 @@ async def test_a_source_whose_topic_grows_reads_the_new_partitions_too(kafka: Cl
         await eventually(grown, "the new partitions")
         await produce(servers, topic, [Raw(2, b"key", b"value")])
         await wait_until_consumed(servers, group, topic)
+
+
+async def test_a_topic_that_somebody_deletes_is_missed_and_read_as_soon_as_it_is_there_again(kafka: Cluster) -> None:
+    servers, group = kafka.bootstrap_servers, unique("group")
+    topic = await create_topic(servers, unique("gone"), 1)
+    async with running(servers, [topic], _nothing, group=group, dead_letters=False) as agent, admin(servers) as client:
+        await eventually(lambda: agent.source.lanes, "the partition")
+        assert agent.source.trouble == ""
+        await client.delete_topics([topic])
+
+        async def missed() -> bool:
+            # Who has nothing to do learns it with the next look at the brokers, half a minute later at most.
+            await agent.source._consumer._client.force_metadata_update()  # type: ignore[union-attr]
+            return topic in agent.source.trouble
+
+        await eventually(missed, "it to be missed")
+        assert "paystream topics apply" in agent.source.trouble
+        await create_topic(servers, topic, 1)
+        await produce(servers, topic, [Raw(0, b"key", b"value")])
+        began = time.monotonic()
+        await wait_until_consumed(servers, group, topic)
+        assert time.monotonic() - began < 20, "five minutes are the client's own pace"
+        await eventually(lambda: agent.source.trouble == "", "that to have passed")
+
+
+@pytest.mark.deadline(120)
+async def test_brokers_that_are_away_are_said_to_be_and_said_to_be_back(caplog: pytest.LogCaptureFixture) -> None:
+    async with Cluster() as cluster:
+        servers, group = cluster.bootstrap_servers, unique("group")
+        topic = await create_topic(servers, "orders", 1)
+        async with running(servers, [topic], _nothing, group=group, dead_letters=False) as agent:
+            await eventually(lambda: agent.source.lanes, "the partition")
+            cluster.brokers[0].kill()
+            await eventually(lambda: "Kafka is away" in agent.source.trouble, "them to be missed")
+            await cluster.brokers[0].start()
+            await eventually(lambda: agent.source.trouble == "", "them to be back", seconds=60)
+            await produce(servers, topic, [Raw(0, b"key", b"value")])
+            await agent.consumed()
+    assert caplog.text.count("Kafka is away") == 2, "once when it begins, once when it is over"

@@ -71,6 +71,11 @@ def test_before_partitions_are_assigned_a_worker_is_alive_and_not_ready() -> Non
     assert judged(joined=False) == Health(True, False, ("no partitions have been assigned yet",))
 
 
+def test_a_group_that_nobody_serves_makes_a_worker_unready_and_a_restart_would_not_help() -> None:
+    health = judge([LANE], [], joined=True, stall_after=LIMIT, troubles=["shop.payments: no broker answers"])
+    assert health == Health(True, False, ("shop.payments: no broker answers",))
+
+
 def test_a_member_that_got_no_partition_is_ready_all_the_same() -> None:
     assert judged(joined=True) == Health(True, True, ())
 
