@@ -49,7 +49,7 @@ def _into_files(settings: PlatformSettings) -> tuple[Handler, Finishing | None]:
     except ImportError as error:
         return _unable(
             SetupError(
-                f"agents.platform needs {error.name}: install paystream[parquet], or set "
+                f"agents.platform needs {error.name}: pip install '.[parquet]' in the checkout of paystream, or set "
                 "PAYSTREAM_PLATFORM__SINK=http, or leave agents.platform out of PAYSTREAM_AGENTS"
             )
         )

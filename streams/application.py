@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, TypeVar, cast
 
@@ -56,6 +57,15 @@ class SourcesInsteadOfConsumer(BootStrategy):
         return [*super().server(), *cast("Application", self.app).make_database_service(), *sources]
 
 
+class Worker(faust.Worker):
+    """Shows Faust's spinner on a terminal and nowhere else: in a file it is nothing but escape sequences."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        if not self.stdout.isatty():
+            self.spinner = None
+
+
 class Application(faust.App):
     """A Faust application whose agents are fed by lanes.
 
@@ -87,7 +97,9 @@ class Application(faust.App):
         try:
             super().discover(*extra_modules, **options)
         except SetupError as error:
-            end_process(error)
+            # Every command comes this way, and nothing has been started yet: said as any other setting that is wrong.
+            sys.stderr.write(f"paystream: {error}\n")
+            raise SystemExit(int(error.exit_status)) from None
 
     def batches(self, *topics: str, dead_letters: bool = True, finish: Finishing | None = None) -> BatchTopic:
         """Declare what an agent reads; see :func:`streams.delivery.channel.batches`."""
@@ -228,6 +240,7 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         "broker": [f"kafka://{server}" for server in settings.kafka.bootstrap_servers.split(",")],
         "env_prefix": f"{PREFIX}FAUST_",
         "origin": "streams",
+        "Worker": Worker,
         "autodiscover": list(settings.agents),
         "store": "memory://",
         "topic_allow_declare": False,

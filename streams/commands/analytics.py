@@ -14,11 +14,11 @@ import click
 from rich.table import Column, Table
 from rich.text import Text
 
-from streams.commands.command import asynchronous
+from streams.commands.command import asynchronous, extra
 from streams.commands.database import open_database
 from streams.commands.tables import print_table
 from streams.dead_letter_text import printable
-from streams.failure.errors import PaystreamError, SetupError
+from streams.failure.errors import PaystreamError
 from streams.stores.sales_report import By, Sales, read_sales
 
 _DAY: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M"]
@@ -47,7 +47,10 @@ def analytics() -> None:
 )
 @click.option("--format", "form", type=click.Choice(["table", "csv", "parquet"]), default="table", show_default=True)
 @click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Instead of the screen."
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Instead of the screen; Parquet needs it.",
 )
 @asynchronous
 async def report(
@@ -55,8 +58,16 @@ async def report(
 ) -> None:
     """Add up sales and refunds by the time at which they happened.
 
-    --by may be given several times: --by day --by country. Currencies are always told apart. A time may be given
-    to the minute, as in 2010-12-01T08:00.
+    --by may be given several times. Currencies are always told apart. The day given as --to is not in the report:
+    for one day, give the next as --to. A time may be given to the minute, as in 2010-12-01T08:00. Parquet is no
+    text, and needs --output.
+
+    \b
+    Examples:
+      paystream analytics report --by day --by country
+      paystream analytics report --by sku --top 10 --from 2010-12-01 --to 2010-12-02
+      paystream analytics report --by day --format csv --output sales.csv
+      paystream analytics report --by minute --format parquet --output sales.parquet
     """
     chosen = [By(each) for each in by]
     if sum(each in (By.MINUTE, By.HOUR, By.DAY) for each in chosen) > 1:
@@ -74,6 +85,8 @@ async def report(
     else:
         assert output is not None, "seen to above"
         _as_parquet(rows, chosen, output)
+    if output is not None:
+        click.echo(f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'} in {output}", err=True)
 
 
 def _utc(moment: datetime | None) -> datetime | None:
@@ -129,11 +142,9 @@ def _as_csv(rows: Sequence[Sales], by: Sequence[By], output: Path | None) -> Non
 
 
 def _as_parquet(rows: Sequence[Sales], by: Sequence[By], output: Path) -> None:
-    try:
+    with extra("parquet"):
         import pyarrow as pa
         import pyarrow.parquet as pq
-    except ImportError:
-        raise SetupError("Parquet needs pyarrow: install paystream[parquet]") from None
     money = pa.decimal128(38, 6)
     moment = pa.timestamp("s", "UTC")
     windows: dict[str, Any] = {By.DAY.value: pa.date32(), By.HOUR.value: moment, By.MINUTE.value: moment}

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 import click
 
-from streams.failure.errors import PaystreamError
+from streams.failure.errors import ExitStatus, PaystreamError, SetupError
+
+if TYPE_CHECKING:
+    from streams.demo.screen import Screen
 
 P = ParamSpec("P")
+T = TypeVar("T")
+
+_INTERRUPTED: Final = 130
+"""128 and SIGINT's number, as a shell expects."""
 
 
 def asynchronous(function: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
@@ -29,6 +38,44 @@ def asynchronous(function: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P
             click.echo(f"paystream: {error}", err=True)
             raise SystemExit(int(error.exit_status)) from None
         except KeyboardInterrupt:
-            raise SystemExit(130) from None
+            raise SystemExit(_INTERRUPTED) from None
 
     return run
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Import in this block what comes with an extra of the package.
+
+    Raises:
+        SetupError: it is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise SetupError(not_installed(error, name)) from None
+
+
+def not_installed(error: ImportError, extra: str) -> str:
+    """Say what is not installed, and how to install it; paystream is on no registry, so from its checkout."""
+    package = error.name.partition(".")[0] if error.name else error
+    return f"this needs {package}: pip install '.[{extra}]' in the checkout of paystream"
+
+
+async def shown_on(screen: Screen, work: Coroutine[Any, Any, T]) -> T:
+    """Run what a screen shows, until it is done, a signal asks for its end, or nobody reads the screen any more.
+
+    In all three cases it takes away what it has started.
+
+    Raises:
+        click.exceptions.Exit: it was ended early.
+    """
+    running = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, running.cancel)
+    try:
+        return await running
+    except asyncio.CancelledError:
+        # No SystemExit: asyncio lets it out at once, and then complains that nobody has asked the task for it.
+        raise click.exceptions.Exit(ExitStatus.FAILED if screen.unread else _INTERRUPTED) from None

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import signal
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING
 
 import click
 
-from streams.commands.command import asynchronous
+from streams.commands.command import asynchronous, extra, shown_on
 from streams.commands.demo import EXAMPLE
 from streams.failure.errors import InputError, PaystreamError
 
-_INTERRUPTED: Final = 130
-"""128 and SIGINT's number, as a shell expects."""
+if TYPE_CHECKING:
+    from streams.compare.outcome import Comparison
 
 
 @click.command()
@@ -43,27 +41,24 @@ async def compare(orders: Path | None, as_json: bool) -> None:
       paystream compare --json
     """
     # Here, so that other commands need not wait for what only this one needs.
-    from rich.console import Console
-
-    from streams.compare.run import compare_ways
-    from streams.compare.table import introduction, render
-    from streams.demo.screen import Screen
+    with extra("sandbox"):
+        from streams.compare.run import compare_ways
+        from streams.compare.table import introduction, render
+        from streams.demo.screen import Screen
 
     if orders is None and not EXAMPLE.exists():
         raise InputError(EXAMPLE, "the example is part of the source only: name a file with --orders")
-    screen = Screen(Console(highlight=False, stderr=as_json))
-    screen.console.print(introduction("A day of a real shop" if orders is None else f"What is in {orders}"))
-    running = asyncio.ensure_future(compare_ways(orders or EXAMPLE, screen))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, running.cancel)
-    try:
-        comparison = await running
-    except asyncio.CancelledError:
-        raise SystemExit(_INTERRUPTED) from None
+    screen = Screen(stderr=as_json)
+
+    async def compared() -> Comparison:
+        screen.console.print(introduction("A day of a real shop" if orders is None else f"What is in {orders}"))
+        comparison = await compare_ways(orders or EXAMPLE, screen)
+        if not as_json:
+            screen.console.print(render(comparison))
+        return comparison
+
+    comparison = await shown_on(screen, compared())
     if as_json:
         click.echo(json.dumps(comparison.as_json(), indent=2))
-    else:
-        screen.console.print(render(comparison))
     if problems := comparison.problems():
         raise PaystreamError(f"paystream did not keep its promise: {'; '.join(problems)}")

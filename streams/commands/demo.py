@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
-import signal
 import sys
 from pathlib import Path
 from typing import Final
 
 import click
 
-from streams.commands.command import asynchronous
+from streams.commands.command import asynchronous, extra, shown_on
 from streams.failure.errors import InputError
 
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "online_retail_2010-12-01.csv"
-_INTERRUPTED: Final = 130
-"""128 and SIGINT's number, as a shell expects."""
 
 
 @click.command()
@@ -51,22 +47,16 @@ async def demo(keep: bool | None, brokers: int, orders: Path | None) -> None:
       paystream demo --brokers 3 --keep
     """
     # Here, so that other commands need not wait for what only the demo needs.
-    from streams.demo.run import Plan, run
-    from streams.demo.screen import Screen
+    with extra("sandbox"):
+        from streams.demo.run import Plan, run
+        from streams.demo.screen import Screen
 
     what = "A day of a real shop's orders goes" if orders is None else f"The orders in {orders} go"
     if orders is None and not EXAMPLE.exists():
         raise InputError(EXAMPLE, "the example is part of the source only: name a file with --orders")
     screen = Screen()
     stay = screen.console.is_terminal if keep is None else keep
-    running = asyncio.ensure_future(run(Plan(orders or EXAMPLE, what, brokers, stay, _program()), screen))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, running.cancel)
-    try:
-        await running
-    except asyncio.CancelledError:
-        raise SystemExit(_INTERRUPTED) from None
+    await shown_on(screen, run(Plan(orders or EXAMPLE, what, brokers, stay, _program()), screen))
 
 
 def _program() -> str:

@@ -44,6 +44,11 @@ async def load(file: Path) -> None:
     It may be loaded at any time and again with other figures: what has been moved stays moved, and what is on
     hand changes by the difference. Pieces that are owed are given out first, the oldest order before others.
     FILE is read and checked whole before anything is changed.
+
+    \b
+    Examples:
+      paystream inventory load examples/opening_stock.csv
+      paystream inventory show 85123A
     """
     opening = read_opening_stock(file)
     async with open_database() as database:
@@ -59,6 +64,12 @@ async def show(skus: tuple[str, ...], owed: bool) -> None:
     """Show the stock of articles, of all if none is named, and of named ones who is owed pieces.
 
     For every article: opening - on hand + back-ordered = moved.
+
+    \b
+    Examples:
+      paystream inventory show
+      paystream inventory show 85123A 22423
+      paystream inventory show --owed
     """
     async with open_database() as database:
         articles = await read_articles(database, skus)
@@ -100,6 +111,8 @@ def read_opening_stock(file: Path) -> dict[str, int]:
         raise InputError(file, f"not a text in UTF-8: {error}") from None
     except csv.Error as error:
         raise InputError(file, f"no CSV from here on: {error}", line=line + 1) from None
+    if not opening:
+        raise InputError(file, "holds no articles: expected a line for each below sku,quantity")
     return opening
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any, Final, TypeVar
 
 import aiohttp
 import click
@@ -13,16 +14,20 @@ from rich.table import Column, Table
 
 from streams.commands.command import asynchronous
 from streams.commands.tables import print_table
+from streams.delivery.status import State
 from streams.failure.errors import PaystreamError
 from streams.settings import settings
 from streams.web.pages import ResumeAnswer, ResumeRequest
 
-_STYLES = {"halted": "bold red", "paused": "yellow", "retrying": "yellow"}
+_STYLES: Final = {State.HALTED.value: "bold red", State.PAUSED.value: "yellow", State.RETRYING.value: "yellow"}
 _SECONDS = 10.0
 M = TypeVar("M", bound=BaseModel)
 
 _worker = click.option(
-    "--worker", "url", metavar="URL", help="the worker's web address, if not PAYSTREAM_WEB__BIND and __PORT say it"
+    "--worker",
+    "url",
+    metavar="URL",
+    help="the worker's web address, as host:port or as a URL, if not PAYSTREAM_WEB__BIND and __PORT say it",
 )
 
 
@@ -37,6 +42,11 @@ class _Lane(BaseModel):
     lag: int | None
     quiet_seconds: float
     reason: str
+
+    @property
+    def source(self) -> str:
+        """Name the partition."""
+        return f"{self.topic}-{self.partition}"
 
 
 class _Status(BaseModel):
@@ -55,6 +65,7 @@ def lanes() -> None:
 
     \b
         paystream lanes list
+        paystream lanes resume payment.completed
         paystream lanes resume payment.completed 3
     """
 
@@ -63,14 +74,23 @@ def lanes() -> None:
 @_worker
 @asynchronous
 async def list_lanes(url: str | None) -> None:
-    """Show the lanes of a worker."""
+    """Show the lanes of a worker, and below them why some of them wait or have halted.
+
+    \b
+    Examples:
+      paystream lanes list
+      paystream lanes list --worker worker-2:6066
+    """
     status = await _ask(_Status, "GET", _address(url), "/status/")
+    if not status.lanes:
+        click.echo(f"the worker at {_address(url)} has no partitions")
+        return
     table = Table("group", Column("partition", no_wrap=True), "state", "offset", "lag", "quiet for")
     for lane in status.lanes:
         style = _STYLES.get(lane.state, "green")
         table.add_row(
             lane.group,
-            f"{lane.topic}-{lane.partition}",
+            lane.source,
             f"[{style}]{lane.state}[/]",
             _text(lane.next_offset),
             _text(lane.lag),
@@ -78,31 +98,74 @@ async def list_lanes(url: str | None) -> None:
         )
     print_table(table)
     console = Console()
-    for reason in sorted({lane.reason for lane in status.lanes if lane.reason}):
-        console.print(reason, soft_wrap=True, highlight=False, markup=False)
+    for reason, waiting in _by_reason(status.lanes).items():
+        console.print(f"{_named(waiting)}: {reason}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _by_reason(lanes: Iterable[_Lane]) -> dict[str, list[_Lane]]:
+    found: dict[str, list[_Lane]] = {}
+    for lane in lanes:
+        if lane.reason:
+            found.setdefault(lane.reason, []).append(lane)
+    return found
+
+
+def _named(lanes: Iterable[_Lane]) -> str:
+    """Name lanes by group and partition, and each group once."""
+    groups: dict[str, list[str]] = {}
+    for lane in lanes:
+        groups.setdefault(lane.group, []).append(lane.source)
+    return "; ".join(f"{group} {', '.join(sources)}" for group, sources in groups.items())
 
 
 @lanes.command()
 @click.argument("topic")
-@click.argument("partition", type=click.IntRange(min=0))
+@click.argument("partition", type=click.IntRange(min=0), required=False)
 @click.option("--group", help="of which agent, if several read the topic")
 @_worker
 @asynchronous
-async def resume(topic: str, partition: int, group: str | None, url: str | None) -> None:
-    """Let the halted lane of a partition go on, with a new dead-letter budget."""
-    wanted = ResumeRequest(topic=topic, partition=partition, group=group)
-    answer = await _ask(ResumeAnswer, "POST", _address(url), "/lanes/resume/", json=wanted.model_dump())
-    if not answer.resumed:
+async def resume(topic: str, partition: int | None, group: str | None, url: str | None) -> None:
+    """Let the halted lane of a partition go on, with a new dead-letter budget.
+
+    Without PARTITION, all halted lanes that this worker has of TOPIC.
+
+    \b
+    Examples:
+      paystream lanes resume payment.completed
+      paystream lanes resume payment.completed 3
+      paystream lanes resume payment.completed 3 --group paystream.payments --worker worker-2:6066
+    """
+    address = _address(url)
+    resumed = False
+    for number in await _halted(address, topic, group) if partition is None else [partition]:
+        wanted = ResumeRequest(topic=topic, partition=number, group=group)
+        answer = await _ask(ResumeAnswer, "POST", address, "/lanes/resume/", json=wanted.model_dump())
+        if answer.resumed:
+            resumed = True
+            click.echo(f"{topic}-{number} goes on for {', '.join(answer.resumed)}")
+    if not resumed:
+        what = topic if partition is None else f"{topic}-{partition}"
         raise PaystreamError(
-            f"no lane of {topic}-{partition} has halted at {_address(url)}: 'paystream lanes list' shows its lanes; "
+            f"no lane of {what} has halted at {address}: 'paystream lanes list' shows its lanes; "
             "another worker may have the partition"
         )
-    click.echo(f"{topic}-{partition} goes on for {', '.join(answer.resumed)}")
+
+
+async def _halted(address: str, topic: str, group: str | None) -> list[int]:
+    status = await _ask(_Status, "GET", address, "/status/")
+    return sorted(
+        {
+            lane.partition
+            for lane in status.lanes
+            if lane.topic == topic and lane.state == State.HALTED.value and group in (None, lane.group)
+        }
+    )
 
 
 def _address(url: str | None) -> str:
     web = settings().web
-    return (url or f"http://{web.bind}:{web.port}").rstrip("/")
+    address = (url or f"{web.bind}:{web.port}").rstrip("/")
+    return address if "://" in address else f"http://{address}"
 
 
 async def _ask(model: type[M], method: str, address: str, path: str, **options: Any) -> M:

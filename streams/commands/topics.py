@@ -36,6 +36,12 @@ async def apply(names: tuple[str, ...]) -> None:
     """Create the topics that are missing, and those of your own agents that you name.
 
     Existing topics are never changed; where one differs from what is declared, the table says so.
+
+    \b
+    Examples:
+      paystream topics apply
+      paystream topics apply loyalty.points
+      PAYSTREAM_TOPICS__PARTITIONS=12 PAYSTREAM_TOPICS__REPLICATION=3 paystream topics apply
     """
     _show(await apply_topics(settings().kafka, declared_topics(settings(), names)))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -226,17 +228,38 @@ def _reasons(letters: Sequence[DeadLetterView]) -> Table:
     return table
 
 
+class _PipedConsole(Console):
+    """Ends the run when nobody reads any more, as after `head` has seen its lines.
+
+    By cancelling whoever prints: rich would end the process at once, and what was started would stay behind.
+    """
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        # Python would complain at its end of what it still has in its buffer.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)
+        raise asyncio.CancelledError
+
+
 class Screen:
     """Tells what happens as it happens: with a spinner on a terminal, in plain lines elsewhere.
 
     Arguments:
-        console: where to; one without a terminal is given the demo's width.
+        console: where to, if neither to standard output nor to standard error.
+        stderr: to standard error. What is no terminal is given the demo's width.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+    def __init__(self, console: Console | None = None, *, stderr: bool = False) -> None:
+        self.console = console or _PipedConsole(highlight=False, stderr=stderr)
         if not self.console.is_terminal or self.console.width > WIDTH:
             self.console.width = WIDTH
+
+    @property
+    def unread(self) -> bool:
+        """Whether whoever read it has gone."""
+        return self.console.quiet
 
     def begin(self, what: str) -> None:
         """Say what this is and why it matters."""
@@ -294,7 +317,8 @@ class Screen:
 
     def end(self) -> None:
         """Say that everything is being stopped."""
-        with suppress(OSError):  # a terminal that was closed is one way of asking for the end
+        # A terminal that was closed is one way of asking for the end, and so is a pipe's other end.
+        with suppress(OSError, asyncio.CancelledError):
             self.console.print("\nStopping the worker and Kafka …")
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from streams.failure.errors import SandboxError
 from streams.sandbox.lock import Jar, Lock, load_lock, sha256_of
 
-EXTRA = "pip install 'paystream[sandbox]'"
+EXTRA = "pip install '.[sandbox]' in the checkout of paystream"
 
 _STAGING = "download-"
 # Most jars are small, so round trips and not bandwidth set the time: four at once halve it, and

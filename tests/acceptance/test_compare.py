@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.payments import order
 
 COMMAND = [sys.executable, "-c", "from streams.commands.compare import compare; compare(prog_name='paystream compare')"]
 PATIENCE = 180.0
@@ -108,8 +109,8 @@ def test_an_order_that_was_lost_in_process_is_found_in_every_topic(results: Resu
 
 
 def test_a_file_that_is_too_short_is_refused_before_anything_is_started(tmp_path: Path) -> None:
-    file = tmp_path / "empty.jsonl"
-    file.write_bytes(b"")
+    file = tmp_path / "two.jsonl"
+    file.write_bytes(order(1) + b"\n" + order(2) + b"\n")
     done = subprocess.run([*COMMAND, "--orders", str(file)], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 65
-    assert f"{file}: holds 0 valid orders" in done.stderr
+    assert f"{file}: holds 2 valid orders" in done.stderr

@@ -196,7 +196,7 @@ def test_other_orders_can_be_sent_to_several_brokers(folder: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [("", "holds no payment events"), ("{broken", "orders.jsonl:1: not JSON")]
+    ("content", "reason"), [("", "orders.jsonl: the file is empty"), ("{broken", "orders.jsonl:1: not JSON")]
 )
 def test_orders_that_cannot_be_read_stop_it_before_anything_is_started(
     folder: Path, tmp_path: Path, content: str, reason: str

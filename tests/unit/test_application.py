@@ -147,5 +147,5 @@ def test_what_an_agent_needs_and_is_not_installed_stops_a_worker_and_no_other_co
     assert (listed.returncode, "platform.orders" in listed.stdout) == (0, True)
     worker = run("worker", "--web-port", str(free_ports(1)[0]))
     assert worker.returncode == 78
-    assert "agents.platform needs pyarrow: install paystream[parquet]" in worker.stderr
+    assert "agents.platform needs pyarrow: pip install '.[parquet]'" in worker.stderr
     assert "Traceback" not in worker.stderr

