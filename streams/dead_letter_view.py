@@ -44,6 +44,17 @@ def dead_letter_view(
     )
 
 
+def is_dead_letter(info: DeadLetterInfo) -> bool:
+    """Tell whether headers are those of a dead letter, whoever wrote it.
+
+    Spring's ``DeadLetterPublishingRecoverer`` says where the record came from and what was thrown; it can be told to
+    leave out one of them, though hardly both. Ours say at which stage and why. A record that was sent back and has
+    nothing but the count of that is none.
+    """
+    told = (info.exception_class, info.cause_class, info.key_exception_class, info.stage, info.reason, info.fingerprint)
+    return info.origin is not None or any(part is not None for part in told)
+
+
 def _order_id(key: bytes | None) -> str | None:
     try:
         return None if key is None else key.decode()

@@ -96,7 +96,10 @@ class NotificationSettings(BaseModel):
     @model_validator(mode="after")
     def _both_or_neither(self) -> NotificationSettings:
         if (self.smtp_username is None) != (self.smtp_password is None):
-            raise ValueError("smtp_username and smtp_password are needed both, or neither")
+            raise ValueError(
+                "PAYSTREAM_NOTIFICATIONS__SMTP_USERNAME and PAYSTREAM_NOTIFICATIONS__SMTP_PASSWORD are needed both, or "
+                "neither"
+            )
         return self
 
     @field_validator("sender")

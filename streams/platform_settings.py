@@ -55,7 +55,9 @@ class PlatformSettings(BaseModel):
         if not fits:
             raise ValueError("expected a URL such as https://platform.example/orders")
         if url.user is not None or url.password is not None:
-            raise ValueError("there is a user or a password in it: what lets us in is to be in api_token")
+            raise ValueError(
+                "there is a user or a password in it: what lets us in is to be in PAYSTREAM_PLATFORM__API_TOKEN"
+            )
         return value
 
     @field_validator("api_token")
@@ -68,5 +70,7 @@ class PlatformSettings(BaseModel):
     @model_validator(mode="after")
     def _url_for_http(self) -> PlatformSettings:
         if self.sink is Sink.HTTP and self.api_url is None:
-            raise ValueError("sink=http needs api_url, beginning with https:// or http://")
+            raise ValueError(
+                "PAYSTREAM_PLATFORM__SINK=http needs PAYSTREAM_PLATFORM__API_URL, as in https://platform.example/"
+            )
         return self

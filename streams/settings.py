@@ -11,7 +11,7 @@ import functools
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
@@ -20,7 +20,15 @@ from streams.failure.errors import SetupError
 from streams.notification_settings import NotificationSettings
 from streams.platform_settings import PlatformSettings
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 PREFIX = "PAYSTREAM_"
+
+_HOST_AND_PORT: Final = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]@]+):(?P<port>[0-9]{1,5})")
+_MOST_PORT: Final = 65_535
+# How deep a section lies below all settings.
+_A_SECTION: Final = 1
 
 
 class Guarantee(str, enum.Enum):
@@ -76,10 +84,26 @@ class KafkaSettings(_Section):
     @model_validator(mode="after")
     def _timeouts_fit_together(self) -> KafkaSettings:
         if self.consumer_request_timeout <= self.rebalance_timeout:
-            raise ValueError("consumer_request_timeout must be longer than rebalance_timeout: JoinGroup uses it")
+            raise ValueError(
+                "PAYSTREAM_KAFKA__CONSUMER_REQUEST_TIMEOUT must be longer than PAYSTREAM_KAFKA__REBALANCE_TIMEOUT: "
+                "JoinGroup uses it"
+            )
         if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
-            raise ValueError(f"{self.security_protocol} needs sasl_username and sasl_password")
+            raise ValueError(
+                f"PAYSTREAM_KAFKA__SECURITY_PROTOCOL={self.security_protocol} needs PAYSTREAM_KAFKA__SASL_USERNAME and "
+                "PAYSTREAM_KAFKA__SASL_PASSWORD"
+            )
         return self
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        # As Kafka's own clients do it: nobody has to guess which port a name alone means.
+        for address in value.split(","):
+            found = _HOST_AND_PORT.fullmatch(address.strip())
+            if found is None or not 0 < int(found["port"]) <= _MOST_PORT:
+                raise ValueError("expected host:port, several separated by commas, as in kafka-1:9092,kafka-2:9092")
+        return value
 
 
 class DeliverySettings(_Section):
@@ -134,7 +158,10 @@ class TopicSettings(_Section):
     @model_validator(mode="after")
     def _insync_fits(self) -> TopicSettings:
         if self.min_insync_replicas > self.replication:
-            raise ValueError("min_insync_replicas is larger than replication: nothing could be written")
+            raise ValueError(
+                "PAYSTREAM_TOPICS__MIN_INSYNC_REPLICAS is larger than PAYSTREAM_TOPICS__REPLICATION: nothing could be "
+                "written"
+            )
         return self
 
 
@@ -212,11 +239,17 @@ def load_settings() -> Settings:
     except SettingsError as error:
         raise SetupError(f"{_misread(error)}: a section; set its parts, as in {PREFIX}KAFKA__CLIENT_ID") from None
     except ValidationError as error:
-        lines = [
-            f"{PREFIX}{'__'.join(str(part).upper() for part in problem['loc'])}: {problem['msg']}"
-            for problem in error.errors(include_url=False, include_input=False)
-        ]
+        lines = [_explained(problem) for problem in error.errors(include_url=False, include_input=False)]
         raise SetupError("these settings are wrong:\n  " + "\n  ".join(lines)) from None
+
+
+def _explained(problem: ErrorDetails) -> str:
+    """Say which variable is wrong and why; what is wrong with several together names them itself."""
+    ours = problem["type"] == "value_error"
+    reason = str(problem["ctx"]["error"]) if ours else problem["msg"]
+    if ours and len(problem["loc"]) == _A_SECTION:
+        return reason
+    return f"{PREFIX}{'__'.join(str(part).upper() for part in problem['loc'])}: {reason}"
 
 
 def _unknown_variables() -> list[str]:

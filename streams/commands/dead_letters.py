@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
 import click
-from rich.console import Console
-from rich.table import Table
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Column, Table
+from rich.text import Text
 
 from models.dead_letter import DeadLetterView
 from streams.commands.command import asynchronous
 from streams.dead_letter_reader import read_dead_letter_at, read_dead_letters
 from streams.dead_letter_text import HeaderText, header_texts, payload_as_json, payload_as_text, printable
-from streams.dead_letter_view import view_of
+from streams.dead_letter_view import is_dead_letter, view_of
 from streams.delivery.clients import silent_clients
 from streams.delivery.record import Record
+from streams.failure.dead_letter import SPRING
 from streams.failure.dead_letter_reading import read_dead_letter
+from streams.failure.errors import PaystreamError
 from streams.settings import settings
 from streams.topics import dead_letter_topics
 
@@ -29,6 +35,12 @@ SHOWN: Final = 50
 """Letters in the list unless told otherwise: a screen or two. The summary counts all of them."""
 # A pipe has no width: in this one no reason, which has a kilobyte at most, is broken in two.
 _WIDTH_OF_A_PIPE: Final = 4096
+# A table in which a reason has less room than this is hard to read; what is beside it is worth less than its line.
+_LEAST_OF_A_REASON: Final = 24
+_LEAST_BESIDE_ALL: Final = 40
+_INDENTED: Final = (0, 0, 0, 2)
+# Up to the end of a line, or of what is shown in one style.
+_TRAILING_BLANKS: Final = re.compile(r"(?<! ) +(?=(?:\x1b\[[0-9;]*m)*$)", re.MULTILINE)
 _TITLE: Final[Any] = {"title_justify": "left", "title_style": "bold"}
 
 
@@ -132,39 +144,94 @@ async def list_(topics: tuple[str, ...], limit: int | None, reason: str | None, 
     elif not listing.count:
         click.echo("no dead letters" + (f" whose reason contains {reason!r}" if reason else ""))
     else:
-        _print(_letters(listing), _summary(listing))
+        print_listing(listing, _console())
 
 
-def _letters(listing: Listing) -> Table:
-    table = Table("topic")
+def print_listing(listing: Listing, console: Console) -> None:
+    """Print letters and counts, with as much beside each letter as there is room for.
+
+    What 'show' is to be told, and the order, are never cut or broken in two: they are to be copied.
+    """
+    tables = [_letters(listing, whole=True), _letters(listing, whole=False)]
+    chosen = next((table for table in tables if _fits(table, console)), None)
+    summary = _summary(listing)
+    _print(
+        console,
+        [
+            *([chosen] if chosen is not None else [*map(_in_two_lines, listing.newest), ""]),
+            summary if _fits(summary, console) else _summary_in_lines(listing),
+        ],
+    )
+
+
+def _fits(table: Table, console: Console) -> bool:
+    """Tell whether all columns have their place, as nothing but the reason is ever broken in two."""
+    for column in table.columns:
+        if column.no_wrap:
+            # To rich, a column that is not to be broken may still be cut.
+            column.min_width = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
+    least: int = console.measure(table, options=console.options.update(width=_WIDTH_OF_A_PIPE)).minimum
+    return least <= console.width
+
+
+def _letters(listing: Listing, *, whole: bool) -> Table:
+    table = Table(Column("topic", no_wrap=True))
     for name in ("part.", "offset"):
-        table.add_column(name, justify="right")
-    for name in ("order", "failed at (UTC)", "stage", "disposition"):
-        table.add_column(name)
-    table.add_column("attempts", justify="right")
-    table.add_column("reason", overflow="fold", min_width=20)
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("order", "failed at (UTC)", *(("stage", "disposition") if whole else ())):
+        table.add_column(name, no_wrap=True)
+    if whole:
+        table.add_column("attempts", justify="right", no_wrap=True)
+    least = _LEAST_BESIDE_ALL if whole else _LEAST_OF_A_REASON
+    table.add_column("reason", overflow="fold", min_width=least)
     for view in listing.newest:
+        further = (
+            printable(view.stage or "-"), printable(view.disposition or "-"),
+            "-" if view.attempts is None else str(view.attempts),
+        )  # fmt: skip
         table.add_row(
             printable(view.topic), str(view.partition), str(view.offset), _order(view), _when(view.failed_at),
-            printable(view.stage or "-"), printable(view.disposition or "-"),
-            "-" if view.attempts is None else str(view.attempts), printable(why(view)),
+            *(further if whole else ()), printable(why(view)),
         )  # fmt: skip
     return table
 
 
+def _in_two_lines(view: DeadLetterView) -> Group:
+    # Written as 'show' takes it. Should it be wider than the screen, the terminal breaks it, and copies it whole.
+    place = f"{printable(view.topic)} {view.partition} {view.offset}"
+    first = Text(f"{place}  order {_order(view)}  {_when(view.failed_at)}", no_wrap=True, overflow="ignore")
+    return Group(first, Padding(Text(printable(why(view)), overflow="fold"), _INDENTED))
+
+
 def _summary(listing: Listing) -> Table:
-    kept = len(listing.newest)
-    whole = f"{listing.count} dead letters" if listing.count != 1 else "1 dead letter"
-    shown = "" if kept == listing.count else f"; above are the newest {kept}"
-    table = Table(title=f"{whole} by reason{shown}", **_TITLE)
-    table.add_column("letters", justify="right")
-    table.add_column("stage")
-    table.add_column("reason", overflow="fold")
-    table.add_column("newest order")
-    for kind in sorted(listing.kinds.values(), key=lambda kind: kind.count, reverse=True):
+    table = Table(title=_title(listing), **_TITLE)
+    table.add_column("letters", justify="right", no_wrap=True)
+    table.add_column("stage", no_wrap=True)
+    table.add_column("reason", overflow="fold", min_width=_LEAST_OF_A_REASON)
+    table.add_column("newest order", no_wrap=True)
+    for kind in _by_count(listing):
         view = kind.newest
         table.add_row(str(kind.count), printable(view.stage or "-"), printable(why(view)), _order(view))
     return table
+
+
+def _summary_in_lines(listing: Listing) -> Group:
+    lines: list[RenderableType] = [Text(_title(listing), style="bold")]
+    for kind in _by_count(listing):
+        newest = f"{kind.count}: the newest is of order {_order(kind.newest)}"
+        lines.append(Text(newest, no_wrap=True, overflow="ignore"))
+        lines.append(Padding(Text(printable(why(kind.newest)), overflow="fold"), _INDENTED))
+    return Group(*lines)
+
+
+def _title(listing: Listing) -> str:
+    kept = len(listing.newest)
+    whole = f"{listing.count} dead letters" if listing.count != 1 else "1 dead letter"
+    return f"{whole} by reason" + ("" if kept == listing.count else f"; above are the newest {kept}")
+
+
+def _by_count(listing: Listing) -> list[Kind]:
+    return sorted(listing.kinds.values(), key=lambda kind: kind.count, reverse=True)
 
 
 # -- show ------------------------------------------------------------------------------------------
@@ -188,11 +255,17 @@ async def show(topic: str, partition: int, offset: int, as_json: bool, payload: 
     """
     with silent_clients():
         record = await read_dead_letter_at(settings().kafka, topic, partition, offset)
+    info = read_dead_letter(record.headers)
+    # What somebody put into a dead-letter topic without headers is in the list, and so is shown as well.
+    if not (is_dead_letter(info) or topic.endswith(settings().failure.dead_letter_suffix)):
+        raise PaystreamError(
+            f"{topic}-{partition}@{offset} is no dead letter: it has neither {SPRING}… nor x-error-… headers"
+        )
     if as_json:
         click.echo(_json(view_of(record), payload_as_json(record.value) if payload else {}, indent=2))
         return
-    _print(_facts(view_of(record)), _headers(record, quoting=payload))
-    info = read_dead_letter(record.headers)
+    console = _console()
+    _print(console, [_facts(view_of(record)), _headers(record, quoting=payload)])
     if info.stacktrace is not None:
         # Ours quote nothing. Whoever else wrote it may have put the message into it.
         _section("trace", info.stacktrace.rstrip() if payload or info.fingerprint else _withheld(info.stacktrace))
@@ -229,7 +302,8 @@ def _facts(view: DeadLetterView) -> Table:
 
 
 def _headers(record: Record, *, quoting: bool) -> Table:
-    table = Table("header", title=f"\n{len(record.headers)} headers", **_TITLE)
+    table = Table(title=f"\n{len(record.headers)} headers", **_TITLE)
+    table.add_column("header", overflow="fold")
     table.add_column("value", overflow="fold")
     for header in header_texts(record.headers):
         table.add_row(printable(header.name), _shown(header, quoting))
@@ -276,10 +350,17 @@ def _json(view: DeadLetterView, more: Mapping[str, Any] = MappingProxyType({}), 
     return json.dumps({**view.model_dump(mode="json"), **more}, ensure_ascii=True, **options)
 
 
-def _print(*tables: Table) -> None:
+def _console() -> Console:
     # What was sent is text: neither rich's markup nor its names of emoji.
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = _WIDTH_OF_A_PIPE
-    for table in tables:
-        console.print(table)
+    return console
+
+
+def _print(console: Console, parts: Iterable[RenderableType]) -> None:
+    """Print without the blanks with which rich fills its lines: they would be copied along, or break the next one."""
+    with console.capture() as captured:
+        for part in parts:
+            console.print(part, crop=False)
+    click.echo(_TRAILING_BLANKS.sub("", captured.get()), file=console.file, nl=False, color=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import csv
+import os
 import secrets
 from datetime import datetime, timezone
 from email.message import EmailMessage
@@ -14,7 +15,7 @@ from typing import Final
 import click
 from babel.core import Locale, UnknownLocaleError
 
-from streams.commands.command import asynchronous
+from streams.commands.command import asynchronous, extra
 from streams.commands.database import open_database
 from streams.failure.errors import InputError, PaystreamError, SetupError
 from streams.failure.policy import one_line
@@ -56,6 +57,10 @@ async def load(file: Path) -> None:
     Of those who do not wish to be told, nothing but that is stored.
 
     Customers who are not loaded are not told anything, and counted.
+
+    \b
+    Example:
+      paystream notifications load examples/customers.csv
     """
     customers = read_customers(file, private=settings().notifications.webhook_private)
     async with open_database() as database:
@@ -66,7 +71,12 @@ async def load(file: Path) -> None:
 @click.argument("customer_id")
 @asynchronous
 async def forget(customer_id: str) -> None:
-    """Delete address and wishes of a customer, who is told nothing any more."""
+    """Delete address and wishes of a customer, who is told nothing any more.
+
+    \b
+    Example:
+      paystream notifications forget 17850
+    """
     async with open_database() as database:
         if not await forget_customer(database, customer_id):
             raise PaystreamError(f"there is no customer {customer_id}")
@@ -88,6 +98,11 @@ async def show(name: str) -> None:
     "claimed" means that it was about to be sent, and that nobody recorded what came of it: it may have arrived. It
     is being sent, tried again, or a dead letter; 'paystream dead-letters list' shows those. A worker that died
     meanwhile sends it again when it is back, with the same id.
+
+    \b
+    Examples:
+      paystream notifications show 536365
+      paystream notifications show pay-536365:notification
     """
     async with open_database() as database:
         entries = await ledger_of(database, name)
@@ -108,17 +123,18 @@ async def mailbox(port: int | None) -> None:
 
     It is where letters go as long as no other mail server is set. Ends with Ctrl-C.
     """
-    try:
+    with extra("sandbox"):
         from streams.notify.mailbox import Mailbox
-    except ImportError as error:
-        raise SetupError(f"this needs {error.name}: install paystream[sandbox]") from None
     chosen = port or settings().notifications.smtp_port
     try:
         async with Mailbox(chosen, on_letter=_print_letter):
             click.echo(f"listening on 127.0.0.1:{chosen} until Ctrl-C", err=True)
             await asyncio.Event().wait()
     except OSError as error:
-        raise PaystreamError(f"cannot listen on 127.0.0.1:{chosen}: {error.strerror or error}") from error
+        raise SetupError(
+            f"cannot listen on 127.0.0.1:{chosen} ({os.strerror(error.errno) if error.errno else error}): another "
+            "mailbox may run here; give this one a port of its own with --port"
+        ) from error
 
 
 def _print_letter(letter: EmailMessage) -> None:

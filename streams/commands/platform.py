@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from rich.table import Column, Table
 
-from streams.commands.command import asynchronous
+from streams.commands.command import asynchronous, extra
 from streams.commands.tables import print_table
 from streams.delivery.clients import close_consumer, connect, make_consumer, silent_clients
 from streams.delivery.group_offsets import committed_position
@@ -43,12 +43,15 @@ async def check() -> None:
     Every offset must be covered by exactly one range of files, every record be there once, the files end where the
     committed offset says, and nothing else lie where readers look. Every file is read whole, so that a damaged one
     is found. Change nothing; may be run while workers run.
+
+    \b
+    Examples:
+      paystream platform check
+      PAYSTREAM_PLATFORM__FOLDER=/srv/lake/orders paystream platform check
     """
-    try:
+    with extra("parquet"):
         from streams.parquet.check import by_partition
         from streams.parquet.folder import Folder
-    except ImportError as error:
-        raise SetupError(f"this needs {error.name}: install paystream[parquet]") from None
     chosen = settings()
     if chosen.platform.sink is not Sink.FILES:
         raise SetupError(
@@ -68,6 +71,9 @@ async def check() -> None:
             raise PaystreamError(f"{folder.url} cannot be listed: {error.strerror or error}") from error
         after = await _positions(chosen, partitions)
     reports = by_partition(PLATFORM_ORDERS, files, waiting, _committed(before, after), partitions)
+    if folder.is_missing() and any(report.problems for report in reports):
+        # A relative path, and another working directory than the workers': gaps everywhere would say little.
+        raise SetupError(f"there is no folder {folder.url}: PAYSTREAM_PLATFORM__FOLDER says where it is")
     _show(reports, foreign, folder.url)
     if foreign or any(report.problems for report in reports):
         raise SystemExit(int(ExitStatus.FAILED))

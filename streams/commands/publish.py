@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from streams.commands.command import asynchronous
 from streams.delivery.clients import close_hard, connect, make_producer, silent_clients
-from streams.failure.errors import BrokerUnreachable, TopicMissing
+from streams.failure.errors import BrokerUnreachable, InputError, TopicMissing
 from streams.invoices.event import CANCELLED, COMPLETED, EventKind, ShopEvent
 from streams.invoices.files import read_files
 from streams.invoices.publishing import Publisher
@@ -41,7 +41,10 @@ _REPORT_SECONDS: Final = 5.0
 )  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N events.")
 @click.option("--dry-run", is_flag=True, help="Show the first events and the counts; needs no broker.")
-@click.option("--skip-invalid", is_flag=True, help="Leave out what is invalid instead of stopping at it.")
+# The second is its former name.
+@click.option(
+    "--skip-unreadable", "--skip-invalid", is_flag=True, help="Leave out what cannot be read instead of stopping at it."
+)
 @asynchronous
 async def publish(
     files: tuple[Path, ...],
@@ -51,7 +54,7 @@ async def publish(
     rate: float | None,
     limit: int | None,
     dry_run: bool,
-    skip_invalid: bool,
+    skip_unreadable: bool,
 ) -> None:
     """Publish the payments and cancellations in FILES, which are read and checked whole before.
 
@@ -62,7 +65,8 @@ async def publish(
     A file of JSON lines (.jsonl, .jsonl.xz) holds one event a line, which is published as it stands; those
     with a cancellationId are cancellations.
 
-    Whatever cannot be read stops the command, naming file, line and column, before anything is published.
+    Whatever cannot be read stops the command, naming file, line and column, before anything is published;
+    standard input is not read.
     Publishing a file twice is harmless to consumers that look at ce_id: a repeat has the same.
 
     \b
@@ -70,9 +74,12 @@ async def publish(
       paystream publish examples/online_retail_2010-12-01.csv --dry-run
       paystream publish examples/online_retail_2010-12-01.csv --rate 50
     """
-    reading = read_files(files, skip_invalid=skip_invalid)
+    reading = read_files(files, skip_unreadable=skip_unreadable)
     for problem in reading.left_out:
         click.echo(f"left out: {problem}", err=True)
+    if not reading.events:
+        # Whoever publishes nothing has meant another file, even if all is to be left out that is wrong.
+        raise InputError(", ".join(map(str, files)), "there is nothing left to publish")
     events = (reading.payments if payments_only else reading.events)[:limit]
     counts = Counter(event.kind for event in events)
     topics = {COMPLETED: topic, CANCELLED: cancelled_topic}
@@ -81,9 +88,9 @@ async def publish(
         for kind, named in ((COMPLETED, "payments"), (CANCELLED, "cancellations"))
         if counts[kind] or kind is COMPLETED
     )
-    left_out = f"left out: {len(reading.left_out)} invalid"
+    left_out = f"left out: {len(reading.left_out)} that cannot be read"
     if payments_only:
-        left_out = f"left out: {len(reading.cancellations)} cancellations, {len(reading.left_out)} invalid"
+        left_out = f"left out: {len(reading.cancellations)} cancellations, {len(reading.left_out)} that cannot be read"
     if dry_run:
         _show(events)
         click.echo(f"would publish {what}; {left_out}")
@@ -92,6 +99,7 @@ async def publish(
     await _publish(settings().kafka, {kind: topics[kind] for kind in counts} or {COMPLETED: topic}, events, rate)
     seconds = time.monotonic() - started
     click.echo(f"published {what} in {seconds:.1f} s ({len(events) / seconds:,.0f} per second); {left_out}")
+    click.echo("The agents judge the orders: 'paystream dead-letters list' shows those that they refuse")
 
 
 async def _publish(

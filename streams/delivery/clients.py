@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
+import time
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Final
@@ -24,6 +25,8 @@ PRODUCER_BATCH_BYTES: Final = 1_000_000
 NEVER_IDLE_MS: Final = 2_147_483_647
 # How late a partition that was added, or a topic that was made anew, is noticed; 5 minutes by default are an outage.
 _METADATA_MS: Final = 30_000
+# What takes less, a user calls at once.
+_WORTH_TELLING: Final = 0.1
 # How long close_hard waits for sockets to close.
 _CLOSE_SECONDS: Final = 1.0
 
@@ -169,13 +172,17 @@ async def connect(kafka: KafkaSettings, *, seconds: float = 10.0) -> AIOKafkaCli
         BrokerUnreachable: nothing answered within `seconds`.
     """
     client = AIOKafkaClient(**client_options(kafka), request_timeout_ms=int(seconds * 1000))
+    began = time.monotonic()
     try:
         with silent_clients():
             await asyncio.wait_for(client.bootstrap(), seconds)
     except (KafkaError, OSError, asyncio.TimeoutError) as error:
+        tried = time.monotonic() - began
         await client.close()
+        # Where nobody listens, that is known at once.
+        how_long = f", tried for {tried:.1f} s" if tried >= _WORTH_TELLING else ""
         raise BrokerUnreachable(
-            f"no Kafka broker answers at {kafka.bootstrap_servers} ({kafka.security_protocol}, tried for up to "
-            f"{seconds:g} s): set PAYSTREAM_KAFKA__BOOTSTRAP_SERVERS, or start one with 'paystream sandbox'"
+            f"no Kafka broker answers at {kafka.bootstrap_servers} ({kafka.security_protocol}{how_long}): "
+            "set PAYSTREAM_KAFKA__BOOTSTRAP_SERVERS, or start one with 'paystream sandbox'"
         ) from error
     return client

@@ -20,7 +20,7 @@ from typing import IO, Any, Final
 from models.money import EXACT, MAX_FRACTION_DIGITS, MAX_INTEGER_DIGITS, rounded
 from streams.failure.errors import InputError
 from streams.invoices.event import CANCELLED, COMPLETED, EventKind, ShopEvent, shop_event
-from streams.invoices.reading import Reading, check_size, opened
+from streams.invoices.reading import EMPTY, NO_ORDERS, Reading, check_size, opened
 
 CURRENCY: Final = "GBP"
 METHOD: Final = "CARD"
@@ -64,7 +64,7 @@ class _Invoice:
     lines: list[dict[str, Any]] = field(default_factory=list)
     amount: Decimal = Decimal(0)
     problem: InputError | None = None
-    """The first thing found wrong; set only if invalid invoices are to be skipped."""
+    """The first thing found wrong; set only if such invoices are to be skipped."""
 
     @property
     def cancels(self) -> bool:
@@ -87,9 +87,11 @@ def read_csv(path: Path, reading: Reading) -> None:
             try:
                 _add(invoice, row, columns, path)
             except InputError as problem:
-                if not reading.skip_invalid:
+                if not reading.skip_unreadable:
                     raise
                 invoice.problem = invoice.problem or problem
+        if not invoices:
+            raise InputError(path, NO_ORDERS)
     except InputError as problem:
         reading.reject(problem)
         return
@@ -172,7 +174,10 @@ def _rows(path: Path) -> Iterator[tuple[_Row, dict[str, int]]]:
         lines = _Lines(file)
         rows = csv.reader(lines, strict=True)
         try:
-            columns = _columns(next(rows, []), path)
+            header = next(rows, None)
+            if header is None:
+                raise InputError(path, EMPTY)
+            columns = _columns(header, path)
             if not lines.complete:
                 raise InputError(path, "the file ends within its header", line=rows.line_num)
             for cells in rows:

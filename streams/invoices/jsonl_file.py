@@ -8,7 +8,7 @@ from pathlib import Path
 
 from streams.failure.errors import InputError
 from streams.invoices.event import CANCELLED, COMPLETED, ShopEvent, shop_event
-from streams.invoices.reading import Reading, check_size, opened
+from streams.invoices.reading import EMPTY, NO_ORDERS, Reading, check_size, opened
 
 
 def read_jsonl(path: Path, reading: Reading) -> None:
@@ -19,7 +19,7 @@ def read_jsonl(path: Path, reading: Reading) -> None:
     where a file is damaged are good.
 
     Raises:
-        InputError: the first line that is wrong, or the file's damage, if not to be skipped.
+        InputError: the first line that is wrong, the file's damage, or that nothing is in it, if not to be skipped.
     """
     lines = _lines(path)
     while True:
@@ -33,10 +33,14 @@ def read_jsonl(path: Path, reading: Reading) -> None:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    number, filled = 0, 0
     with opened(path) as file:
         for number, line in enumerate(file, start=1):
             if value := line.strip(b" \t\r\n"):
+                filled += 1
                 yield number, value
+    if not filled:
+        raise InputError(path, NO_ORDERS if number else EMPTY)
 
 
 def _event(value: bytes, path: Path, line: int) -> ShopEvent:

@@ -12,6 +12,9 @@ from typing import IO, Final
 from streams.failure.errors import InputError
 from streams.invoices.event import CANCELLED, COMPLETED, ShopEvent
 
+EMPTY: Final = "the file is empty"
+NO_ORDERS: Final = "there are no orders in it"
+"""What is said of a file whose lines are all empty, or its header."""
 # Kafka's producers allow 1 MiB in one request by default (max.request.size); a record and its batch need
 # less than 1 KiB of it beside key, value and headers.
 MAX_EVENT_BYTES: Final = 1_048_576 - 1024
@@ -21,7 +24,7 @@ MAX_EVENT_BYTES: Final = 1_048_576 - 1024
 class Reading:
     """What the files hold, in their order; an invoice stands where its first line stands."""
 
-    skip_invalid: bool = False
+    skip_unreadable: bool = False
     events: list[ShopEvent] = field(default_factory=list)
     left_out: list[InputError] = field(default_factory=list)
     """Why an invoice, an event or a whole file was skipped; one entry for each."""
@@ -37,12 +40,12 @@ class Reading:
         return [event for event in self.events if event.kind is CANCELLED]
 
     def reject(self, problem: InputError) -> None:
-        """Note what is invalid.
+        """Note what cannot be read.
 
         Raises:
-            InputError: the problem itself, unless invalid parts are to be skipped.
+            InputError: the problem itself, unless such parts are to be skipped.
         """
-        if not self.skip_invalid:
+        if not self.skip_unreadable:
             raise problem
         self.left_out.append(problem)
 

@@ -267,8 +267,10 @@ def _cause(error: Exception) -> str:
     if isinstance(found, ssl.SSLError):
         return "TLS failed"
     if isinstance(found, socket.gaierror):
-        return "no such host"
-    return "connection refused" if isinstance(found, ConnectionRefusedError) else "no connection"
+        seen = "no such host"
+    else:
+        seen = "connection refused" if isinstance(found, ConnectionRefusedError) else "no connection"
+    return f"{seen}; {_SETTING}_HOST and __SMTP_PORT say where the mail server is"
 
 
 def _dotted(content: bytes) -> bytes:

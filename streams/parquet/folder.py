@@ -77,6 +77,10 @@ class Folder:
         self._storage = Storage(url)
         self.url = self._storage.url
 
+    def is_missing(self) -> bool:
+        """Tell whether it is a local folder that is not there: before the first file, or at another path."""
+        return self._storage.lacks_its_root()
+
     def write_aside(self, file: WaitingFile, table: pa.Table) -> None:
         """Write a file where no reader looks; it has reached the disk when this returns.
 

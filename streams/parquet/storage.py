@@ -26,7 +26,7 @@ class Storage:
         url: a local path, or a URL that fsspec knows.
 
     Attributes:
-        url: the place, as it may be shown.
+        url: the place, as it may be shown; of a local folder its absolute path.
 
     Raises:
         SetupError: nothing installed here knows this kind of URL.
@@ -36,11 +36,12 @@ class Storage:
         try:
             self._files, root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
-            raise SetupError(f"PAYSTREAM_PLATFORM__FOLDER={without_password(url)}: {error}") from None
-        self.url = without_password(url)
+            raise SetupError(f"PAYSTREAM_PLATFORM__FOLDER={without_password(url)}: {_with_way_out(error)}") from None
         self._root = str(root).rstrip("/")
         protocols = self._files.protocol if isinstance(self._files.protocol, tuple) else (self._files.protocol,)
         self._local = "file" in protocols
+        # Whoever looks for a local folder may do so from another one.
+        self.url = re.sub(r"^/*", "/", self._root) if self._local else without_password(url)
         self._has_folders = _WITHOUT_FOLDERS.isdisjoint(protocols)
 
     @contextlib.contextmanager
@@ -111,6 +112,10 @@ class Storage:
             return []
         return sorted(str(path).removeprefix(self._root + "/") for path in self._files.find(self._root))
 
+    def lacks_its_root(self) -> bool:
+        """Tell whether the place itself is a local folder that is not there; elsewhere nobody may be able to say."""
+        return self._local and not os.path.isdir(self._root or "/")
+
     def make_folder(self, folder: str) -> set[str]:
         """Make a folder, and those above it.
 
@@ -141,6 +146,16 @@ def without_password(url: str) -> str:
     """Return a URL as it may be shown: ``ftp://user:secret@host/`` becomes ``ftp://***@host/``."""
     # Up to the last @: a password may hold one, or a slash, although it should not.
     return re.sub(r"(?<=://).*@", "***@", url)
+
+
+def _with_way_out(error: Exception) -> str:
+    """Add to fsspec's words how to install the client that it names."""
+    missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
+    text = str(error).rstrip(".")
+    # Not every module is in a package of its own name: only one that fsspec itself says to install.
+    if missing is None or re.search(rf"\binstall {re.escape(missing)}\b", text, re.IGNORECASE) is None:
+        return text
+    return f"{text}: pip install {missing}"
 
 
 def _sync_folder(folder: str) -> None:

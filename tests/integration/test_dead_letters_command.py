@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -10,6 +11,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
 from click.testing import CliRunner, Result
 from support.kafka import admin, create_topic, end_offsets
+from support.waiting import eventually
 
 from streams import dead_letter_reader
 from streams.commands.dead_letters import dead_letters
@@ -43,7 +45,7 @@ def headers(error: Exception, stage: Stage, offset: int, at: float) -> list[Head
 async def write(
     servers: str, topic: str, steps: Callable[[AIOKafkaProducer], Awaitable[None]], *, commit: bool = True
 ) -> None:
-    """Write in one transaction, as a lane does, and commit or abort it."""
+    """Write in one transaction, as a lane does, commit or abort it, and wait for its markers."""
     producer = AIOKafkaProducer(bootstrap_servers=servers, transactional_id=f"{topic}-{uuid.uuid4()}")
     await producer.start()
     try:
@@ -52,6 +54,12 @@ async def write(
         await (producer.commit_transaction() if commit else producer.abort_transaction())
     finally:
         await producer.stop()
+
+    async def is_over() -> bool:
+        return await end_offsets(servers, topic, "read_committed") == await end_offsets(servers, topic)
+
+    # Brokers answer first: what is written next might come before a marker, and have another offset.
+    await eventually(is_over, "the markers of a transaction")
 
 
 async def fill(servers: str, topic: str) -> None:
@@ -310,6 +318,35 @@ def test_show_as_json_is_the_same_as_in_the_list_and_has_the_payload_on_request(
         "payload": json.dumps({"name": SECRET, "amount": "1.50"}),
     }
     assert json.loads(run("show", topic, 0, 1, "--json", "--payload").stdout)["payload_base64"] == "/3sbWzJK"
+
+
+def test_no_line_that_is_shown_ends_with_blanks(topic: str, run: Callable[..., Result]) -> None:
+    for arguments in (("list", "--topic", topic), ("show", topic, 0, 0), ("show", topic, 1, 4, "--payload")):
+        assert not re.search(r" $", run(*arguments).stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_record_that_is_no_dead_letter_is_not_shown_as_one(
+    kafka: Cluster, run: Callable[..., Result], options: list[str]
+) -> None:
+    name = asyncio.run(create_topic(kafka.bootstrap_servers, f"orders-{uuid.uuid4()}", 1))
+    asyncio.run(fill_one_partition(kafka.bootstrap_servers, name, 1))
+    done = run("show", name, 0, 0, *options)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"paystream: {name}-0@0 is no dead letter: it has neither kafka_dlt-… nor x-error-… headers\n"
+    )
+
+
+def test_what_somebody_put_among_the_dead_letters_without_any_header_is_shown(
+    kafka: Cluster, run: Callable[..., Result]
+) -> None:
+    name = asyncio.run(create_topic(kafka.bootstrap_servers, f"bare-{uuid.uuid4()}.DLT", 1))
+    asyncio.run(fill_one_partition(kafka.bootstrap_servers, name, 1))
+    done = run("show", name, 0, 0, "--payload")
+    assert done.exit_code == 0
+    assert f"{name}-0@0" in done.stdout
+    assert done.stdout.endswith("payload\n{}\n")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -287,6 +288,22 @@ def test_the_ledger_is_shown_in_lines_of_80_columns_and_the_state_comes_first(da
     assert "sent:     -" in entries[0]
     assert "sent:     20" in entries[1]
     assert run(database_url, "show", "8").exit_code == ExitStatus.FAILED
+
+
+def test_a_mailbox_on_a_port_that_is_taken_says_so_with_the_way_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("sqlite:///paystream.db", "mailbox", "--port", str(port))
+    assert done.exit_code == ExitStatus.CONFIGURATION
+    assert done.output.startswith(f"paystream: cannot listen on 127.0.0.1:{port} (Address already in use): ")
+    assert "--port" in done.output
+    assert done.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["load", "show", "forget"])
+def test_the_help_of_a_command_has_an_example(name: str) -> None:
+    shown = CliRunner().invoke(command, [name, "--help"])
+    assert f"  paystream notifications {name} " in shown.stdout
 
 
 def test_what_the_database_refuses_is_told_in_one_line_without_anything_personal(

@@ -131,6 +131,26 @@ def test_with_an_api_as_the_sink_there_is_nothing_to_check(tmp_path: Path) -> No
     assert "PAYSTREAM_PLATFORM__SINK=http" in done.output
 
 
+def test_a_folder_that_is_not_there_is_named_instead_of_gaps_everywhere(
+    topics: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app_id = unique("shop")
+    monkeypatch.chdir(tmp_path)
+    untouched = check(topics.bootstrap_servers, app_id, Path("platform"))
+    commit(topics.bootstrap_servers, app_id, 30, Mark(20, TOKEN, 0, DAYS[0]))
+    elsewhere = check(topics.bootstrap_servers, app_id, Path("platform"))
+    (tmp_path / "platform").mkdir()
+    emptied = check(topics.bootstrap_servers, app_id, Path("platform"))
+    assert untouched.exit_code == 0, untouched.output
+    assert untouched.output.startswith(f"{tmp_path}/platform\n")
+    assert elsewhere.exit_code == ExitStatus.CONFIGURATION
+    assert elsewhere.output == (
+        f"paystream: there is no folder {tmp_path}/platform: PAYSTREAM_PLATFORM__FOLDER says where it is\n"
+    )
+    assert emptied.exit_code == ExitStatus.FAILED
+    assert "a gap: nothing covers offsets 0 to 29" in emptied.output
+
+
 # -- what is right -----------------------------------------------------------------------------------
 
 

@@ -32,6 +32,7 @@ from streams.topics import TopicSpec
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "online_retail_2010-12-01.csv"
 PARTITIONS = 4
+JUDGED = "The agents judge the orders: 'paystream dead-letters list' shows those that they refuse\n"
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +98,7 @@ def test_the_example_arrives_whole_with_keys_and_headers_and_in_order(
     result = run(EXAMPLE)
     assert result.exit_code == ExitStatus.OK, result.stderr
     assert result.stdout.startswith(f"published 137 payments to {topic} and 6 cancellations to {cancelled_topic} in ")
-    assert result.stdout.endswith("per second); left out: 0 invalid\n")
+    assert result.stdout.endswith(f"per second); left out: 0 that cannot be read\n{JUDGED}")
     assert result.stderr == ""
 
     reading = read_files([EXAMPLE])
@@ -130,7 +131,7 @@ def test_cancellations_are_sent_where_they_stand_in_the_file_not_after_it(
 def test_without_cancellations_there_need_be_no_topic_for_them(run: Callable[..., Result]) -> None:
     result = run(EXAMPLE, "--payments-only", "--cancelled-topic", "no-such-topic")
     assert result.exit_code == ExitStatus.OK, result.stderr
-    assert result.stdout.endswith("left out: 6 cancellations, 0 invalid\n")
+    assert result.stdout.endswith(f"left out: 6 cancellations, 0 that cannot be read\n{JUDGED}")
 
 
 def test_a_repeat_has_the_same_ids(kafka: Cluster, topic: str, run: Callable[..., Result]) -> None:
@@ -159,7 +160,7 @@ def test_bad_input_publishes_nothing_of_any_file(
     bad.write_text(json.dumps({"orderId": "1"}) + "\n{\n")
     assert run(EXAMPLE, bad).exit_code == ExitStatus.BAD_INPUT
     assert asyncio.run(stored(kafka, topic)) == []
-    assert run(bad, "--skip-invalid").exit_code == ExitStatus.OK
+    assert run(bad, "--skip-unreadable").exit_code == ExitStatus.OK
     assert [record.key for record in asyncio.run(stored(kafka, topic))] == [b"1"]
 
 

@@ -24,6 +24,7 @@ from streams.sandbox.process import free_ports
 
 LETTER = Letter("Your order", "Thank you\n.\n..\n", "<p>Thank you</p>")
 ADDRESS = "one@customer.example"
+SETTINGS = "PAYSTREAM_NOTIFICATIONS__SMTP_HOST and __SMTP_PORT say where the mail server is"
 
 
 def sender(port: int, **changes: object) -> SmtpSender:
@@ -166,13 +167,13 @@ async def test_what_fails_and_where_decides_and_the_reason_says_it_without_the_a
 
 async def test_a_server_that_is_not_there_is_named() -> None:
     (port,) = free_ports(1)
-    with pytest.raises(DependencyUnavailable, match=f"127.0.0.1:{port}: connection refused"):
+    with pytest.raises(DependencyUnavailable, match=f"127.0.0.1:{port}: connection refused; {SETTINGS}"):
         await sender(port).send("pay-1", ADDRESS, LETTER)
 
 
 @pytest.mark.parametrize("host", ["mail..example", "nowhere.invalid"])
 async def test_a_host_that_there_is_not_is_an_outage(host: str) -> None:
-    with pytest.raises(DependencyUnavailable, match=f"{host}:25: no (connection|such host)"):
+    with pytest.raises(DependencyUnavailable, match=f"{host}:25: no (connection|such host); {SETTINGS}"):
         await sender(25, smtp_host=host).send("pay-1", ADDRESS, LETTER)
 
 

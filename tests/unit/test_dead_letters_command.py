@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import io
 import json
+import re
 import struct
 from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
-from streams.commands.dead_letters import Listing, dead_letters, why
+from streams.commands.dead_letters import Listing, dead_letters, print_listing, why
 from streams.dead_letter_text import (
     bytes_as_text,
     header_texts,
@@ -15,12 +18,16 @@ from streams.dead_letter_text import (
     payload_as_text,
     printable,
 )
-from streams.dead_letter_view import view_of
+from streams.dead_letter_view import is_dead_letter, view_of
 from streams.delivery.record import Headers, Record
-from streams.failure.errors import ExitStatus
+from streams.failure.dead_letter import Failure, Limits, Origin, dead_letter_headers
+from streams.failure.dead_letter_reading import read_dead_letter
+from streams.failure.errors import ExitStatus, InvalidRecord, Stage
+from streams.failure.policy import Disposition
 from streams.settings import settings
 
 TOPIC = "payment.completed.DLT"
+REASON = "lines.0.quantity: Input should be greater than 0"
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +129,117 @@ def test_a_letter_without_a_reason_is_known_by_its_exception_and_one_with_nothin
     spring = Record(TOPIC, 0, 0, 0, 0, None, b"", [("kafka_dlt-exception-fqcn", b"java.lang.Error")])
     assert why(view_of(spring)) == "java.lang.Error"
     assert why(view_of(Record(TOPIC, 0, 0, 0, 0, None, b"", []))) == "unknown"
+
+
+# -- the listing on a screen -----------------------------------------------------------------------
+
+
+def full_letter(offset: int = 17, *, order: str = "536546", topic: str = TOPIC, reason: str = REASON) -> Record:
+    headers: Headers = [
+        ("x-error-stage", b"validate"),
+        ("x-disposition", b"permanent"),
+        ("x-attempts", b"1"),
+        ("x-failed-at", b"2010-12-01T14:56:54.000Z"),
+        ("x-error-reason", reason.encode()),
+    ]
+    return Record(topic, 2, offset, offset, 0, order.encode(), b"{}", headers)
+
+
+def screen(width: int, *letters: Record, colours: bool = False) -> list[str]:
+    """The lines of the listing as a terminal of a width shows them before it breaks any."""
+    listing = Listing(limit=None)
+    for record in letters:
+        listing.add(record)
+    file = io.StringIO()
+    system = "truecolor" if colours else None
+    console = Console(file=file, width=width, force_terminal=True, color_system=system, highlight=False, markup=False)
+    print_listing(listing, console)
+    return file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 90, 95, 98, 100, 101, 120, 150, 160, 200, 4096])
+def test_whatever_the_width_nothing_of_what_is_to_be_copied_is_cut_or_broken(width: int) -> None:
+    order = "order-of-forty-characters-0123456789abcd"
+    lines = screen(width, full_letter(), full_letter(123_456_789, order=order))
+    assert not any("…" in line for line in lines)
+    for offset, name in ((17, "536546"), (123_456_789, order)):
+        (line,) = [line for line in lines if re.search(rf"\b{offset}\b", line)]
+        assert re.search(rf"{re.escape(TOPIC)}\W+2\W+{offset}\W.*\b{name}\b", line)
+        assert "2010-12-01 14:56:54" in line
+    assert sum(order in line for line in lines) == 2, "in the list, and as an example of its kind"
+
+
+def test_on_a_screen_of_80_columns_a_letter_is_two_lines_the_first_as_show_takes_it() -> None:
+    first, second, *_ = screen(80, full_letter())
+    assert first == "payment.completed.DLT 2 17  order 536546  2010-12-01 14:56:54"
+    assert second == "  lines.0.quantity: Input should be greater than 0"
+
+
+@pytest.mark.parametrize(("width", "there"), [(100, False), (110, False), (130, False), (160, True), (200, True)])
+def test_how_often_it_was_tried_is_shown_where_there_is_room_beside_the_reason(width: int, there: bool) -> None:
+    lines = screen(width, full_letter())
+    assert [name in lines[1] for name in ("stage", "disposition", "attempts")] == [there] * 3
+    assert max(map(len, lines)) <= width
+    assert "offset" in lines[1]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 140])
+def test_a_long_reason_is_folded_and_keeps_every_word(width: int) -> None:
+    reason = " ".join(f"word{number}" for number in range(150))
+    lines = screen(width, full_letter(reason=reason))
+    assert max(map(len, lines)) <= max(width, len("payment.completed.DLT 2 17  order 536546  2010-12-01 14:56:54"))
+    assert re.findall(r"word\d+", "\n".join(lines)) == reason.split() * 2
+
+
+def test_where_there_is_no_room_for_a_table_the_counts_are_lines_too() -> None:
+    lines = screen(40, full_letter(), full_letter(18), full_letter(19, reason="not JSON", order="7"))
+    title = lines.index("3 dead letters by reason")
+    assert lines[title + 1 :] == [
+        "2: the newest is of order 536546",
+        "  lines.0.quantity: Input should be",
+        "  greater than 0",
+        "1: the newest is of order 7",
+        "  not JSON",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+@pytest.mark.parametrize("colours", [True, False])
+def test_no_line_ends_with_blanks(width: int, colours: bool) -> None:
+    lines = screen(width, full_letter(), full_letter(18, reason="not JSON"), colours=colours)
+    assert all(re.search(r" (\x1b\[[0-9;]*m)*$", line) is None for line in lines)
+
+
+def test_what_a_terminal_would_obey_is_escaped_in_two_lines_as_well() -> None:
+    lines = screen(60, full_letter(order="[red]5:smile:\x1b[2J", reason="[bold]\x07"))
+    assert lines[0].startswith(r"payment.completed.DLT 2 17  order [red]5:smile:\x1b[2J")
+    assert lines[1] == r"  [bold]\x07"
+
+
+# -- what is a dead letter -------------------------------------------------------------------------
+
+
+def test_a_letter_of_ours_and_of_springs_is_one_by_any_of_what_it_must_have() -> None:
+    origin = Origin("payment.completed", 1, 2, 3, "CreateTime", "paystream.payments")
+    failure = Failure(InvalidRecord("too few"), Stage.VALIDATE, Disposition.PERMANENT, 1, 0.0, 0.0)
+    ours = dead_letter_headers([("ce_id", b"pay-1")], origin, failure, Limits(1024, 0))
+    spring: Headers = [
+        ("kafka_dlt-exception-fqcn", b"org.springframework.kafka.listener.ListenerExecutionFailedException"),
+        ("kafka_dlt-original-topic", b"payment.completed"),
+        ("kafka_dlt-original-partition", struct.pack(">i", 3)),
+        ("kafka_dlt-original-offset", struct.pack(">q", 1234)),
+    ]
+    for headers in (ours, spring, spring[:1], spring[1:], [("x-error-reason", b"too few")]):
+        assert is_dead_letter(read_dead_letter(headers))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [[], [("ce_id", b"pay-1"), ("content-type", b"application/json")], [("x-request-id", b"7")],
+     [("x-replay-count", b"1"), ("x-replay-id", b"a")]],
+)  # fmt: skip
+def test_an_event_and_one_that_was_sent_back_are_no_dead_letters(headers: Headers) -> None:
+    assert not is_dead_letter(read_dead_letter(headers))
 
 
 # -- headers, one by one ---------------------------------------------------------------------------

@@ -24,16 +24,16 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "day.csv"
 
 
-def read(path: Path, text: str | bytes, *, skip_invalid: bool = False) -> Reading:
+def read(path: Path, text: str | bytes, *, skip_unreadable: bool = False) -> Reading:
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_files([path], skip_invalid=skip_invalid)
+    return read_files([path], skip_unreadable=skip_unreadable)
 
 
 def problem(path: Path, text: str | bytes) -> str:
     """What stops the reading; skipping must then leave out just that and say the same."""
     with pytest.raises(InputError) as caught:
         read(path, text)
-    assert [str(left) for left in read(path, text, skip_invalid=True).left_out] == [str(caught.value)]
+    assert [str(left) for left in read(path, text, skip_unreadable=True).left_out] == [str(caught.value)]
     return str(caught.value).replace(str(path), path.name)
 
 
@@ -147,10 +147,6 @@ def test_a_missing_column_is_named_with_its_file_and_line(path: Path) -> None:
     assert problem(path, text) == "day.csv:1: column 'UnitPrice': the header has no such column"
 
 
-def test_an_empty_file_has_no_columns(path: Path) -> None:
-    assert problem(path, b"").startswith("day.csv:1: column 'InvoiceNo'")
-
-
 @pytest.mark.parametrize("quantity", ["", "six", "6.5", "1e3", " 6", "6" * 10, "\u0666"])
 def test_an_unreadable_quantity_is_named_with_its_place(path: Path, quantity: str) -> None:
     text = HEADER + FIRST + SECOND.replace(",2,2010", f",{quantity},2010")
@@ -208,7 +204,7 @@ def test_an_archive_that_is_cut_off_is_refused_whole(tmp_path: Path, kept: int) 
     archive.write_bytes(lzma.compress(EXAMPLE.read_bytes())[:kept])
     with pytest.raises(InputError, match=r"day\.csv\.xz: the archive is (cut off|damaged)"):
         read_files([archive])
-    reading = read_files([archive, EXAMPLE], skip_invalid=True)
+    reading = read_files([archive, EXAMPLE], skip_unreadable=True)
     assert (len(reading.left_out), len(reading.events)) == (1, 143)
 
 
@@ -226,19 +222,25 @@ def test_a_file_that_is_not_there_or_of_another_kind_is_named(tmp_path: Path) ->
         read_files([tmp_path / "day.xls"])
 
 
-# -- skipping what is invalid --------------------------------------------------------------------
+def test_an_empty_file_and_one_of_a_header_alone_are_told_apart(path: Path) -> None:
+    assert problem(path, "") == "day.csv: the file is empty"
+    assert problem(path, HEADER) == "day.csv: there are no orders in it"
+    assert problem(path, HEADER + "\n\n") == "day.csv: there are no orders in it"
+
+
+# -- skipping what cannot be read ----------------------------------------------------------------
 
 
 def test_an_invoice_with_one_bad_line_is_left_out_whole_and_reported_once(path: Path) -> None:
     bad = FIRST.replace("2.55", "x")
-    reading = read(path, HEADER + FIRST + bad + SECOND + bad, skip_invalid=True)
+    reading = read(path, HEADER + FIRST + bad + SECOND + bad, skip_unreadable=True)
     assert [event.key for event in reading.events] == [b"2"]
     assert [problem.line for problem in reading.left_out] == [3]
 
 
 @pytest.mark.parametrize("line", [",A,B,1,2010-12-01 08:26:00,1,,X\n", "2\n", '2,"A\n'])
 def test_where_nobody_knows_whose_line_is_broken_no_invoice_of_the_file_is_published(path: Path, line: str) -> None:
-    reading = read(path, HEADER + FIRST + line, skip_invalid=True)
+    reading = read(path, HEADER + FIRST + line, skip_unreadable=True)
     assert (len(reading.events), len(reading.left_out)) == (0, 1)
 
 

@@ -17,9 +17,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "events.jsonl"
 
 
-def read(path: Path, *lines: bytes, skip_invalid: bool = False) -> Reading:
+def read(path: Path, *lines: bytes, skip_unreadable: bool = False) -> Reading:
     path.write_bytes(b"\n".join(lines) + b"\n")
-    return read_files([path], skip_invalid=skip_invalid)
+    return read_files([path], skip_unreadable=skip_unreadable)
 
 
 def problem(path: Path, *lines: bytes) -> str:
@@ -72,8 +72,21 @@ def test_an_event_gets_the_headers_that_its_body_allows(path: Path) -> None:
 )
 def test_a_line_that_cannot_be_published_is_named_with_its_reason(path: Path, line: bytes, reason: str) -> None:
     assert problem(path, GOOD, line).startswith(reason)
-    reading = read(path, GOOD, line, GOOD, skip_invalid=True)
+    reading = read(path, GOOD, line, GOOD, skip_unreadable=True)
     assert (len(reading.events), len(reading.left_out)) == (2, 1)
+
+
+def test_an_empty_file_and_one_of_empty_lines_are_told_apart(path: Path) -> None:
+    assert problem(path, b"") == "events.jsonl: there are no orders in it"
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"events\.jsonl: the file is empty"):
+        read_files([path])
+    assert [str(left) for left in read_files([path], skip_unreadable=True).left_out] == [f"{path}: the file is empty"]
+
+
+def test_a_file_of_lines_that_cannot_be_read_is_not_said_to_have_none(path: Path) -> None:
+    (left,) = read(path, b"{", skip_unreadable=True).left_out
+    assert "not JSON" in str(left)
 
 
 def test_no_reason_quotes_the_event(path: Path) -> None:
@@ -88,6 +101,6 @@ def test_lines_before_the_end_of_a_cut_archive_are_good_and_its_end_is_reported(
     path.write_bytes(archive[: len(archive) // 2])
     with pytest.raises(InputError, match="the archive is cut off"):
         read_files([path])
-    reading = read_files([path], skip_invalid=True)
+    reading = read_files([path], skip_unreadable=True)
     assert 0 < len(reading.events) < 20_000
     assert "the archive is cut off" in str(reading.left_out[-1])

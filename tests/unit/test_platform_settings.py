@@ -35,5 +35,5 @@ def test_a_token_that_no_header_can_hold_is_refused(token: str) -> None:
 
 
 def test_to_post_there_has_to_be_a_url() -> None:
-    with pytest.raises(ValidationError, match="sink=http needs api_url"):
+    with pytest.raises(ValidationError, match="PAYSTREAM_PLATFORM__SINK=http needs PAYSTREAM_PLATFORM__API_URL"):
         PlatformSettings(sink=Sink.HTTP)

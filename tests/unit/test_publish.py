@@ -42,7 +42,8 @@ def test_a_dry_run_shows_the_first_three_events_and_the_counts_without_a_broker(
     assert result.exit_code == ExitStatus.OK
     assert [body["orderId"] for body in documents(result.stdout)] == ["536365", "536366", "536367"]
     assert result.stdout.splitlines()[-1] == (
-        "would publish 137 payments to payment.completed and 6 cancellations to payment.cancelled; left out: 0 invalid"
+        "would publish 137 payments to payment.completed and 6 cancellations to payment.cancelled; "
+        "left out: 0 that cannot be read"
     )
     assert result.stderr == ""
 
@@ -63,19 +64,51 @@ def test_bad_input_stops_with_one_line_and_the_status_of_bad_input(tmp_path: Pat
     assert result.stderr.count("\n") == 1
 
 
-def test_skipping_lists_what_was_left_out_and_counts_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--skip-unreadable", "--skip-invalid"])  # the second is its former name
+def test_skipping_lists_what_was_left_out_and_counts_it(tmp_path: Path, option: str) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text(EXAMPLE.read_text().replace("2.55", "x", 1))
-    result = run(bad, "--dry-run", "--skip-invalid")
+    result = run(bad, "--dry-run", option)
     assert result.exit_code == ExitStatus.OK
     assert result.stderr.startswith(f"left out: {bad}:2: column 'UnitPrice'")
     assert "would publish 136 payments to payment.completed and 6 cancellations" in result.stdout
-    assert "left out: 1 invalid" in result.stdout
+    assert "left out: 1 that cannot be read" in result.stdout
+
+
+@pytest.mark.parametrize("option", [[], ["--skip-unreadable"]])
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("day.csv", "", "the file is empty"),
+        ("day.csv", EXAMPLE.read_text().partition("\n")[0] + "\n", "there are no orders in it"),
+        ("day.jsonl", "", "the file is empty"),
+        ("day.jsonl", "\n \n", "there are no orders in it"),
+    ],
+)
+def test_a_file_without_orders_is_bad_input_and_nothing_is_published(
+    tmp_path: Path, name: str, content: str, reason: str, option: list[str]
+) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    result = run(path, *option, "--dry-run")
+    assert (result.exit_code, result.stdout) == (ExitStatus.BAD_INPUT, "")
+    assert f"{path}: {reason}\n" in result.stderr
+
+
+@pytest.mark.parametrize(("file", "reason"), [("-", "standard input is not read"), ("day.txt", "unknown kind of file")])
+def test_what_is_no_file_of_a_kind_that_is_known_is_refused_with_the_kinds(file: str, reason: str) -> None:
+    result = run(file, "--dry-run")
+    assert result.exit_code == ExitStatus.BAD_INPUT
+    assert result.stderr == (
+        f"paystream: {file}: {reason}: expected a file whose name ends in .csv, .csv.xz, .jsonl or .jsonl.xz\n"
+    )
 
 
 def test_cancellations_can_be_left_out_or_sent_elsewhere() -> None:
     only = run(EXAMPLE, "--dry-run", "--payments-only")
-    assert "would publish 137 payments to payment.completed; left out: 6 cancellations, 0 invalid" in only.stdout
+    assert only.stdout.endswith(
+        "would publish 137 payments to payment.completed; left out: 6 cancellations, 0 that cannot be read\n"
+    )
     elsewhere = run(EXAMPLE, "--dry-run", "--cancelled-topic", "trial")
     assert "6 cancellations to trial" in elsewhere.stdout
 

@@ -119,31 +119,57 @@ def test_a_wrong_value_is_not_repeated_because_it_may_be_a_secret(refusal: _Refu
 
 
 @pytest.mark.parametrize(
-    ("variables", "section", "way_out"),
+    ("variables", "way_out"),
     [
         (
             {"PAYSTREAM_KAFKA__SECURITY_PROTOCOL": "SASL_SSL", "PAYSTREAM_KAFKA__SASL_USERNAME": "shop"},
-            "PAYSTREAM_KAFKA",
-            "SASL_SSL needs sasl_username and sasl_password",
+            "PAYSTREAM_KAFKA__SECURITY_PROTOCOL=SASL_SSL needs PAYSTREAM_KAFKA__SASL_USERNAME and "
+            "PAYSTREAM_KAFKA__SASL_PASSWORD",
         ),
         (
             {"PAYSTREAM_KAFKA__CONSUMER_REQUEST_TIMEOUT": "6", "PAYSTREAM_KAFKA__REBALANCE_TIMEOUT": "6"},
-            "PAYSTREAM_KAFKA",
-            "consumer_request_timeout must be longer than rebalance_timeout",
+            "PAYSTREAM_KAFKA__CONSUMER_REQUEST_TIMEOUT must be longer than PAYSTREAM_KAFKA__REBALANCE_TIMEOUT",
         ),
         (
             {"PAYSTREAM_TOPICS__REPLICATION": "1", "PAYSTREAM_TOPICS__MIN_INSYNC_REPLICAS": "2"},
-            "PAYSTREAM_TOPICS",
-            "min_insync_replicas is larger than replication",
+            "PAYSTREAM_TOPICS__MIN_INSYNC_REPLICAS is larger than PAYSTREAM_TOPICS__REPLICATION",
+        ),
+        (
+            {"PAYSTREAM_NOTIFICATIONS__SMTP_USERNAME": "shop"},
+            "PAYSTREAM_NOTIFICATIONS__SMTP_USERNAME and PAYSTREAM_NOTIFICATIONS__SMTP_PASSWORD are needed both",
+        ),
+        (
+            {"PAYSTREAM_PLATFORM__SINK": "http"},
+            "PAYSTREAM_PLATFORM__SINK=http needs PAYSTREAM_PLATFORM__API_URL",
         ),
     ],
 )
-def test_values_that_contradict_each_other_are_refused(
-    refusal: _Refusal, variables: dict[str, str], section: str, way_out: str
+def test_values_that_contradict_each_other_are_refused_by_the_names_of_their_variables(
+    refusal: _Refusal, variables: dict[str, str], way_out: str
 ) -> None:
-    said = refusal.of(**variables)
-    assert f"{section}: " in said
-    assert way_out in said
+    (line,) = refusal.of(**variables).splitlines()[1:]
+    assert line.startswith(f"  {way_out}")
+
+
+def test_what_is_wrong_is_said_in_our_words_and_not_in_those_of_the_library(refusal: _Refusal) -> None:
+    said = refusal.of(PAYSTREAM_NOTIFICATIONS__TIME_ZONE="Nowhere", PAYSTREAM_TOPICS__MIN_INSYNC_REPLICAS="2")
+    assert "PAYSTREAM_NOTIFICATIONS__TIME_ZONE: no time zone known here" in said
+    assert "Value error" not in said
+
+
+@pytest.mark.parametrize(
+    "servers", ["kafka-1", "kafka-1:", "kafka-1:x", "kafka-1:0", "kafka-1:99999", ":9092", "PLAINTEXT://kafka-1:9092",
+                "::1", "kafka-1:9092,", "kafka-1:9092;kafka-2:9092", "kafka-1:9092,kafka-2"],
+)  # fmt: skip
+def test_an_address_of_brokers_without_its_port_is_refused(refusal: _Refusal, servers: str) -> None:
+    said = refusal.of(PAYSTREAM_KAFKA__BOOTSTRAP_SERVERS=servers)
+    assert "PAYSTREAM_KAFKA__BOOTSTRAP_SERVERS: expected host:port" in said
+
+
+@pytest.mark.parametrize("servers", ["127.0.0.1:9092", "kafka-1:9092, kafka-2:9092", "[::1]:9092", "kafka_1.shop:1"])
+def test_an_address_of_brokers_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, servers: str) -> None:
+    monkeypatch.setenv("PAYSTREAM_KAFKA__BOOTSTRAP_SERVERS", servers)
+    assert load_settings().kafka.bootstrap_servers == servers
 
 
 @pytest.mark.parametrize("section", ["KAFKA", "DELIVERY", "FAILURE", "TOPICS", "WEB"])

@@ -171,5 +171,6 @@ def test_a_mail_servers_host_may_be_an_address_too(host: str) -> None:
 
 @pytest.mark.parametrize("half", [{"smtp_username": "shop"}, {"smtp_password": "secret"}])
 def test_half_a_login_is_a_mistake(half: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="needed both, or neither"):
+    named = "PAYSTREAM_NOTIFICATIONS__SMTP_USERNAME and PAYSTREAM_NOTIFICATIONS__SMTP_PASSWORD"
+    with pytest.raises(ValueError, match=f"{named} are needed both, or neither"):
         NotificationSettings.model_validate(half)
