@@ -42,7 +42,7 @@ async def load(file: Path) -> None:
     """Set the opening stock of the articles in FILE, a CSV with the columns sku and quantity.
 
     It may be loaded at any time and again with other figures: what has been moved stays moved, and what is on
-    hand changes by the difference. Pieces that are owed are given out first, the oldest order before others.
+    hand changes by the difference. Pieces that are owed are given out first, to whose order came here first.
     FILE is read and checked whole before anything is changed.
 
     \b

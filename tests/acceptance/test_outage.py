@@ -122,9 +122,9 @@ async def test_a_lane_over_its_budget_is_seen_everywhere_and_goes_on_when_told_t
         assert way_out in text
 
     listed = _lanes(worker, "list")
-    (row,) = [line for line in listed.stdout.splitlines() if f"{PAYMENT_COMPLETED}-0" in line]
+    row, why = [line for line in listed.stdout.splitlines() if f"{PAYMENT_COMPLETED}-0" in line]
     assert "halted" in row
-    assert lane["reason"] in listed.stdout.splitlines(), "whole and on one line, to be copied"
+    assert why == f"{crew.group()} {PAYMENT_COMPLETED}-0: {lane['reason']}", "whole and on one line, to be copied"
     refused = _lanes(worker, "resume", PAYMENT_COMPLETED, "1")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert f"no lane of {PAYMENT_COMPLETED}-1 has halted" in refused.stderr
