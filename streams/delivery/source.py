@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 # A lane's commit (1 s), abort (2 s) and close (1 s) must fit into the rebalance after its grace.
 _LETTING_GO_SECONDS: Final = 4.0
 _GROUP_CHECK_SECONDS: Final = 1.0
-# A coordinator that moves to another broker is found again within about two seconds.
+# A coordinator that moves to another broker is found again within about two seconds, and a broker that has just
+# started may not know a topic for a moment.
 _AWAY_SECONDS: Final = 5.0
 
 
@@ -95,6 +96,7 @@ class Source(Service):
         self.trouble = ""
         """Why nothing arrives although nothing has failed; empty if there is no such reason."""
         self._coordinated_at = 0.0
+        self._complete_at = 0.0
 
     async def on_start(self) -> None:
         """Check the topics and join the group; lanes start when partitions are assigned."""
@@ -214,7 +216,7 @@ class Source(Service):
 
     async def _watch_group(self, consumer: AIOKafkaConsumer) -> None:
         """Notice what aiokafka keeps to itself: that the group refuses this member, or that nobody serves it."""
-        self._coordinated_at = time.monotonic()
+        self._coordinated_at = self._complete_at = time.monotonic()
         while not self.should_stop:
             # Which aiokafka tells only those who fetch: no lane does yet.
             try:
@@ -231,15 +233,18 @@ class Source(Service):
             await self.sleep(_GROUP_CHECK_SECONDS)
 
     def _trouble(self, consumer: AIOKafkaConsumer) -> str:
-        known = consumer._client.cluster
+        known, now = consumer._client.cluster, time.monotonic()
         missing = [topic for topic in self.topics if not known.partitions_for_topic(topic)]
-        if consumer._coordinator.coordinator_id is not None:
-            self._coordinated_at = time.monotonic()
-        elif time.monotonic() - self._coordinated_at > _AWAY_SECONDS:
-            return "no broker answers for its consumer group: Kafka is away, or has no coordinator for it"
         if missing and self.joined:
             # What is made anew is to be read at once, and not when the brokers are asked the next time anyway.
             consumer._client.force_metadata_update()
+        else:
+            self._complete_at = now
+        if consumer._coordinator.coordinator_id is not None:
+            self._coordinated_at = now
+        if now - self._coordinated_at > _AWAY_SECONDS:
+            return "no broker answers for its consumer group: Kafka is away, or has no coordinator for it"
+        if now - self._complete_at > _AWAY_SECONDS:
             return f"{', '.join(missing)} is not there any more: 'paystream topics apply' creates it"
         return ""
 
