@@ -247,7 +247,7 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         "topic_disable_leader": True,
         "web_enabled": settings.web.enabled,
         "web_bind": settings.web.bind,
-        "web_host": settings.web.bind,
+        "web_host": settings.web.host,
         "web_port": settings.web.port,
         "web_stats_enabled": True,
         "web_tables_enabled": False,

@@ -67,12 +67,16 @@ class NotificationSettings(BaseModel):
     smtp_username: str | None = Field(None, description="if the server asks for one")
     smtp_password: SecretStr | None = Field(None, description="likewise; never shown or logged")
     smtp_timeout: float = Field(
-        10.0, gt=0, description="seconds for one step with it; twice that until it has a letter in hand"
+        10.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds for one step with it; twice that until it has a letter in hand",
     )
     # RFC 5321, section 4.5.3.2.6 allows a server ten minutes; here the handler's time-out ends all waiting.
     smtp_final_timeout: float = Field(
         30.0,
         gt=0,
+        allow_inf_nan=False,
         description="seconds it may take to accept a letter that it has in hand; with twice smtp_timeout, less than "
         "PAYSTREAM_FAILURE__HANDLER_TIMEOUT",
     )

@@ -33,7 +33,7 @@ class PlatformSettings(BaseModel):
     roll_age: float = Field(60.0, gt=0, description="or so many seconds after the first of them came")
     api_url: str | None = Field(None, description="of the platform's API: where each record is posted, with sink=http")
     api_token: SecretStr | None = Field(None, description="sent as a bearer token; never shown or logged")
-    api_timeout: float = Field(10.0, gt=0, description="seconds for one request to the API")
+    api_timeout: float = Field(10.0, gt=0, allow_inf_nan=False, description="seconds for one request to the API")
     # Source: draft-ietf-httpapi-idempotency-key-header, section 2.6: the first request is still being processed,
     # and may fail yet. Taken for "done", the record would then be lost.
     api_conflict: Literal["retry", "done"] = Field(
@@ -49,7 +49,7 @@ class PlatformSettings(BaseModel):
             return None
         try:
             url = URL(value)
-            fits = url.scheme in ("http", "https") and url.raw_host and url.port
+            fits = url.scheme in ("http", "https") and url.raw_host and url.port and not re.search(r"\s", value)
         except ValueError:
             fits = False
         if not fits:

@@ -99,11 +99,12 @@ class KafkaSettings(_Section):
     @classmethod
     def _addresses(cls, value: str) -> str:
         # As Kafka's own clients do it: nobody has to guess which port a name alone means.
-        for address in value.split(","):
-            found = _HOST_AND_PORT.fullmatch(address.strip())
+        addresses = [address.strip() for address in value.split(",")]
+        for address in addresses:
+            found = _HOST_AND_PORT.fullmatch(address)
             if found is None or not 0 < int(found["port"]) <= _MOST_PORT:
                 raise ValueError("expected host:port, several separated by commas, as in kafka-1:9092,kafka-2:9092")
-        return value
+        return ",".join(addresses)
 
 
 class DeliverySettings(_Section):
@@ -183,6 +184,11 @@ class WebSettings(_Section):
     enabled: bool = Field(True, description="whether there is a page at all")
     bind: str = Field("127.0.0.1", description="address to listen on; the page has no password")
     port: int = Field(6066, ge=1, le=65535, description="port to listen on")
+
+    @property
+    def host(self) -> str:
+        """The address as it stands in a URL."""
+        return f"[{self.bind}]" if ":" in self.bind else self.bind
 
 
 class Settings(BaseSettings):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_OURS: Final = ("streams", "agents", "models")
 _INTERRUPTED: Final = 130
 """128 and SIGINT's number, as a shell expects."""
 
@@ -53,6 +54,8 @@ def extra(name: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
+        if (error.name or "").partition(".")[0] in _OURS:
+            raise  # a defect of ours
         raise SetupError(not_installed(error, name)) from None
 
 

@@ -9,11 +9,11 @@ from typing import Any, Final, TypeVar
 import aiohttp
 import click
 from pydantic import BaseModel
-from rich.console import Console
 from rich.table import Column, Table
 
 from streams.commands.command import asynchronous
 from streams.commands.tables import print_table
+from streams.dead_letter_text import printable
 from streams.delivery.status import State
 from streams.failure.errors import PaystreamError
 from streams.settings import settings
@@ -97,9 +97,8 @@ async def list_lanes(url: str | None) -> None:
             f"{lane.quiet_seconds:.0f} s",
         )
     print_table(table)
-    console = Console()
     for reason, waiting in _by_reason(status.lanes).items():
-        console.print(f"{_named(waiting)}: {reason}", soft_wrap=True, highlight=False, markup=False)
+        click.echo(printable(f"{_named(waiting)}: {reason}"))
 
 
 def _by_reason(lanes: Iterable[_Lane]) -> dict[str, list[_Lane]]:
@@ -164,7 +163,7 @@ async def _halted(address: str, topic: str, group: str | None) -> list[int]:
 
 def _address(url: str | None) -> str:
     web = settings().web
-    address = (url or f"{web.bind}:{web.port}").rstrip("/")
+    address = (url or f"{web.host}:{web.port}").rstrip("/")
     return address if "://" in address else f"http://{address}"
 
 

@@ -11,7 +11,7 @@ from typing import Final
 # While brokers are away, each of its clients reports every attempt to reach them: 500 lines a second were seen.
 _SECONDS: Final = 60.0
 _LOGGERS: Final = (
-    "aiokafka.client",
+    "aiokafka",  # is the client's own
     "aiokafka.cluster",
     "aiokafka.conn",
     "aiokafka.consumer.consumer",

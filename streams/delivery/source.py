@@ -245,6 +245,8 @@ class Source(Service):
         if now - self._coordinated_at > _AWAY_SECONDS:
             return "no broker answers for its consumer group: Kafka is away, or has no coordinator for it"
         if now - self._complete_at > _AWAY_SECONDS:
+            if forbidden := known.unauthorized_topics.intersection(missing):
+                return f"this user may not see {', '.join(sorted(forbidden))} any more: it needs Read on that"
             return f"{', '.join(missing)} is not there any more: 'paystream topics apply' creates it"
         return ""
 

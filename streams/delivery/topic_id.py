@@ -120,7 +120,8 @@ async def topic_id(client: AIOKafkaClient, topic: str) -> UUID | None:
         the id; None if the brokers are older than Kafka 2.8, or know no such topic.
     """
     while True:
-        brokers, silent = list(client.cluster.brokers()), False
+        brokers = list(client.cluster.brokers())
+        silent = not brokers
         for broker in random.sample(brokers, len(brokers)):
             try:
                 answer: Any = await client.send(broker.nodeId, _TopicIdRequest(topic))

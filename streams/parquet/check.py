@@ -50,10 +50,10 @@ def look_into(
     first, end = covered.first, covered.next_offset
     outside = next((offset for offset in offsets if not first <= offset < end), None)
     if outside is not None:
-        flaws.append(f"offset {outside} is in a file of {first} to {end - 1}")
+        flaws.append(f"{name} is of offsets {first} to {end - 1}, and has {outside}")
     if len(set(offsets)) < len(offsets):
         twice = [offset for offset, times in Counter(offsets).items() if times > 1]
-        flaws.append(f"{len(twice)} records are there more than once, the first at offset {min(twice)}")
+        flaws.append(f"{name} has {len(twice)} offsets more than once, the first is {min(twice)}")
     return FoundFile(covered, day, len(offsets), range_days, flaws)
 
 

@@ -124,23 +124,27 @@ class Folder:
             there = self._storage.exists(covered.path(day))
         if not there:
             raise FilesDisagree(
-                f"{self.url}: {covered.path(day)} is committed, and is neither there nor aside. Put it back; or have "
-                f"its rows written again: stop the workers, set the group's offset of {covered.topic}-"
-                f"{covered.partition} to {covered.first}, and start them. If it is gone on purpose, set the offset "
-                f"to {covered.next_offset}, where it is: that says so"
+                f"{self.url}: {covered.path(day)} is committed, and is neither there nor aside. Put it back; or "
+                f"{_written_again(covered)}. If it is gone on purpose, set the offset to {covered.next_offset}, where "
+                "it is: that says so"
             )
 
     def days_of_range(self, covered: FileRange, day: str) -> frozenset[str]:
         """Read of which days there are files of a range, as that of one day says.
 
         Raises:
+            FilesDisagree: it is damaged.
             OSError: it cannot be read.
         """
         with self._storage.reaching(), self._storage.open(covered.path(day)) as file:
-            try:
-                return noted_days(pq.read_schema(file).metadata)
-            except (pa.ArrowException, ValueError) as error:
-                raise OSError(f"{covered.path(day)} is damaged") from error
+            content = file.read()
+        try:
+            return noted_days(pq.read_schema(pa.BufferReader(content)).metadata)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise FilesDisagree(
+                f"{self.url}: {covered.path(day)} is committed, and damaged. Put it back from a copy; or move away all "
+                f"files of offsets {covered.first} to {covered.next_offset - 1}, and {_written_again(covered)}"
+            ) from error
 
     def refuse(self, topic: str, partition: int) -> None:
         """Make sure that there is no file of a partition of which no offset is committed.
@@ -214,3 +218,10 @@ class Folder:
             raise OSError("its columns are not ours")
         days = frozenset(days_of(table).unique().to_pylist())
         return Contents(table["source_offset"].to_pylist(), days, noted_days(table.schema.metadata))
+
+
+def _written_again(covered: FileRange) -> str:
+    return (
+        "have its rows written again: stop the workers, set the group's offset of "
+        f"{covered.topic}-{covered.partition} to {covered.first}, and start them"
+    )

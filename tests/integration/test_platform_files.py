@@ -303,4 +303,4 @@ async def test_check_finds_nothing_wrong_and_then_what_somebody_has_done_to_the_
     shutil.copy(tmp_path / "taken", middle.parent / middle.name.replace("-0-0", "-0-1", 1))
     twice = await asyncio.to_thread(check, kafka, app_id, tmp_path)
     assert twice.exit_code == ExitStatus.FAILED
-    assert "is in a file of" in twice.output
+    assert "is of offsets" in twice.output

@@ -143,6 +143,28 @@ async def test_what_a_listing_does_not_show_yet_is_missed_and_never_deleted(kafk
     assert sorted(offset for offsets in shown for offset in offsets) == list(range(10))
 
 
+async def test_a_committed_file_that_is_damaged_halts_its_lane_with_a_way_out(kafka: Cluster, tmp_path: Path) -> None:
+    topic, group = unique("orders"), unique("group")
+    for name in (topic, topic + ".DLT"):
+        await create_topic(kafka.bootstrap_servers, name, 1)
+    await produce(kafka.bootstrap_servers, topic, [Raw(0, b"k", order(number)) for number in range(3)])
+    finish = InFiles(Folder(str(tmp_path)), PlatformSettings(folder=str(tmp_path), roll_age=0.001))
+    async with running(kafka.bootstrap_servers, [topic], handler, group=group, finish=finish) as agent:
+        await agent.consumed()
+        await eventually(lambda: list(tmp_path.glob("dt=*/*")), "the file to be shown")
+    (file,) = tmp_path.glob("dt=*/*")  # noqa: ASYNC240
+    content = file.read_bytes()
+    for damaged in (content[:-100], b"PAR1" + bytes(40), b""):
+        file.write_bytes(damaged)
+        async with running(kafka.bootstrap_servers, [topic], handler, group=group, finish=finish) as agent:
+            await eventually(lambda: agent.source.lanes and agent.lane(0).state is State.HALTED, "the lane to halt")
+            assert "is committed, and damaged. Put it back" in agent.lane(0).reason
+    file.write_bytes(content)
+    await produce(kafka.bootstrap_servers, topic, [Raw(0, b"k", order(3))])
+    async with running(kafka.bootstrap_servers, [topic], handler, group=group, finish=finish) as agent:
+        await agent.consumed()
+
+
 # -- the disk ----------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 
 import pytest
+from aiokafka import client, cluster, conn
+from aiokafka.consumer import consumer, fetcher, group_coordinator
+from aiokafka.producer import producer, sender
 
+from streams.delivery import client_log
 from streams.delivery.client_log import OnceAMinute
 
 
@@ -16,7 +20,7 @@ class Log:
         self.now = 1_000.0
         self.filter = OnceAMinute(lambda: self.now)
 
-    def say(self, message: str, *values: object, level: int = logging.ERROR, name: str = "aiokafka.client") -> str:
+    def say(self, message: str, *values: object, level: int = logging.ERROR, name: str = "aiokafka") -> str:
         """Return what is let through of a message; nothing if it is held back."""
         record = logging.LogRecord(name, level, "client.py", 1, message, values, None)
         return record.getMessage() if self.filter.filter(record) else ""
@@ -38,6 +42,11 @@ def test_a_message_passes_once_a_minute_and_then_says_how_often_it_was_held_back
     )
     log.now = 1_120.0
     assert log.say("Unable connect to node with id %s", 3) == "Unable connect to node with id 3"
+
+
+def test_the_loggers_that_are_filtered_are_those_of_the_client() -> None:
+    modules = (client, cluster, conn, consumer, fetcher, group_coordinator, producer, sender)
+    assert {module.log.name for module in modules} == set(client_log._LOGGERS)
 
 
 def test_other_messages_levels_and_loggers_pass_meanwhile(log: Log) -> None:

@@ -31,6 +31,11 @@ def test_without_the_extra_it_says_in_one_line_how_to_install_it(name: str) -> N
     assert done.stderr == "paystream: this needs aiosmtpd: pip install '.[sandbox]' in the checkout of paystream\n"
 
 
+def test_a_module_of_ours_that_cannot_be_imported_is_a_defect_and_no_extra() -> None:
+    with pytest.raises(ImportError, match="nothing_of_this_name"), extra("parquet"):
+        from streams.failure.errors import nothing_of_this_name  # type: ignore[attr-defined] # noqa: F401
+
+
 def test_an_import_that_fails_for_another_reason_says_what_it_was() -> None:
     with pytest.raises(SetupError, match=r"this needs libarrow\.so is damaged: pip install"), extra("parquet"):
         raise ImportError("libarrow.so is damaged")

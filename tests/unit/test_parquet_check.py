@@ -79,8 +79,8 @@ def test_a_range_within_another_is_an_overlap_and_leaves_no_gap_behind_it() -> N
         (files((0, 10)), 8, "files go on to offset 9, but only 8 is committed"),
         (files((0, 10)), None, "no offset is committed"),
         ([], 10, "a gap: nothing covers offsets 0 to 9"),
-        ([found(0, 10, [3, 11])], 10, "offset 11 is in a file of 0 to 9"),
-        ([found(0, 10, [3, 3])], 10, "1 records are there more than once, the first at offset 3"),
+        ([found(0, 10, [3, 11])], 10, "a file is of offsets 0 to 9, and has 11"),
+        ([found(0, 10, [3, 3])], 10, "a file has 1 offsets more than once, the first is 3"),
     ],
 )
 def test_each_disagreement_is_said_with_its_offsets(there: Files, offset: int | None, problem: str) -> None:

@@ -13,7 +13,7 @@ URL = "https://platform.example/orders?key=secret"
 @pytest.mark.parametrize(
     "url",
     ["platform.example", "https://", "https:///secret", "https://platform.example:99999/", "ftp://platform.example/",
-     "https://shop@platform.example/", "https://shop:secret@platform.example/"],
+     "https://ex ample/", "https://platform.example/\n", "https://shop@platform.example/", "https://shop:secret@platform.example/"],
 )  # fmt: skip
 def test_a_url_to_which_nothing_can_be_posted_is_refused_and_not_quoted(url: str) -> None:
     with pytest.raises(ValidationError) as raised:

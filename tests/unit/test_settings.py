@@ -6,7 +6,7 @@ import pytest
 
 from streams.delivery.outbox import ENVELOPE_BYTES
 from streams.failure.errors import ExitStatus, SetupError
-from streams.settings import Guarantee, Settings, load_settings, settings
+from streams.settings import Guarantee, Settings, WebSettings, load_settings, settings
 
 
 @pytest.fixture
@@ -167,9 +167,14 @@ def test_an_address_of_brokers_without_its_port_is_refused(refusal: _Refusal, se
 
 
 @pytest.mark.parametrize("servers", ["127.0.0.1:9092", "kafka-1:9092, kafka-2:9092", "[::1]:9092", "kafka_1.shop:1"])
-def test_an_address_of_brokers_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, servers: str) -> None:
+def test_an_address_of_brokers_is_taken_without_blanks(monkeypatch: pytest.MonkeyPatch, servers: str) -> None:
     monkeypatch.setenv("PAYSTREAM_KAFKA__BOOTSTRAP_SERVERS", servers)
-    assert load_settings().kafka.bootstrap_servers == servers
+    assert load_settings().kafka.bootstrap_servers == servers.replace(" ", "")
+
+
+@pytest.mark.parametrize(("bind", "host"), [("127.0.0.1", "127.0.0.1"), ("::", "[::]"), ("::1", "[::1]")])
+def test_an_address_to_listen_on_is_written_as_a_url_wants_it(bind: str, host: str) -> None:
+    assert WebSettings(bind=bind).host == host
 
 
 @pytest.mark.parametrize("section", ["KAFKA", "DELIVERY", "FAILURE", "TOPICS", "WEB"])
