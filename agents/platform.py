@@ -9,6 +9,7 @@ from models.platform import ADAPTER
 from streams.app import app
 from streams.delivery import Batch, Outbox, Record
 from streams.delivery.guarantee import Finishing
+from streams.extras import how_to_install
 from streams.failure.errors import SetupError
 from streams.platform_api import PlatformApi
 from streams.platform_settings import PlatformSettings, Sink
@@ -49,7 +50,7 @@ def _into_files(settings: PlatformSettings) -> tuple[Handler, Finishing | None]:
     except ImportError as error:
         return _unable(
             SetupError(
-                f"agents.platform needs {error.name}: pip install '.[parquet]' in the checkout of paystream, or set "
+                f"agents.platform needs {error.name}: {how_to_install('parquet')}, or set "
                 "PAYSTREAM_PLATFORM__SINK=http, or leave agents.platform out of PAYSTREAM_AGENTS"
             )
         )

@@ -71,6 +71,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
+@pytest.fixture(autouse=True)
+def fresh_settings() -> Iterator[None]:
+    """Settings are read anew in each test: the environment may be another."""
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Cluster]:
     """One embedded broker for all tests that ask for it; name your topics and groups uniquely."""

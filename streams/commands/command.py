@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 import click
 
+from streams.extras import how_to_install
 from streams.failure.errors import ExitStatus, PaystreamError, SetupError
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ def extra(name: str) -> Iterator[None]:
 
 
 def not_installed(error: ImportError, extra: str) -> str:
-    """Say what is not installed, and how to install it; paystream is on no registry, so from its checkout."""
+    """Say what is not installed, and how to install it."""
     package = error.name.partition(".")[0] if error.name else error
-    return f"this needs {package}: pip install '.[{extra}]' in the checkout of paystream"
+    return f"this needs {package}: {how_to_install(extra)}"
 
 
 async def shown_on(screen: Screen, work: Coroutine[Any, Any, T]) -> T:

@@ -18,10 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from streams.extras import how_to_install
 from streams.failure.errors import SandboxError
 from streams.sandbox.lock import Jar, Lock, load_lock, sha256_of
 
-EXTRA = "pip install '.[sandbox]' in the checkout of paystream"
+EXTRA = how_to_install("sandbox")
 
 _STAGING = "download-"
 # Most jars are small, so round trips and not bandwidth set the time: four at once halve it, and

@@ -6,7 +6,6 @@ import asyncio
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from streams.failure.dead_letter_reading import read_dead_letter
 from streams.failure.errors import ExitStatus
 from streams.fan_out import CONSEQUENCES
 from streams.sandbox import Cluster
-from streams.settings import Settings, settings
+from streams.settings import Settings
 from streams.topics import (
     ANALYTICS_SALES,
     INVENTORY_MOVEMENTS,
@@ -40,12 +39,10 @@ HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,Custome
 
 
 @pytest.fixture
-def servers(kafka: Cluster) -> Iterator[str]:
+def servers(kafka: Cluster) -> str:
     """The broker, with the pipeline's topics empty."""
-    settings.cache_clear()
     asyncio.run(recreate_declared_topics(kafka.bootstrap_servers, Settings()))
-    yield kafka.bootstrap_servers
-    settings.cache_clear()
+    return kafka.bootstrap_servers
 
 
 async def published(servers: str, file: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,6 @@ from streams.database.tables import consumer_offsets
 from streams.failure.errors import ExitStatus
 from streams.settings import settings
 from streams.stores import pruning
-
-
-@pytest.fixture(autouse=True)
-def _fresh_settings() -> Iterator[None]:
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
 
 
 def run(url: str, *arguments: str) -> Result:

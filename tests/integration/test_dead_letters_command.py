@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -20,18 +20,11 @@ from streams.failure.dead_letter import Failure, Limits, Origin, dead_letter_hea
 from streams.failure.errors import BrokerUnreachable, InvalidRecord, Stage, Undecodable
 from streams.failure.policy import Disposition
 from streams.sandbox import Cluster
-from streams.settings import KafkaSettings, settings
+from streams.settings import KafkaSettings
 
 PARTITIONS = 2
 SECRET = "Mrs Miller, 3 Elm Road"
 Header = tuple[str, bytes]
-
-
-@pytest.fixture(autouse=True)
-def _fresh_settings() -> Iterator[None]:
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
 
 
 def headers(error: Exception, stage: Stage, offset: int, at: float) -> list[Header]:

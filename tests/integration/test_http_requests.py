@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 from support.certificate import Certificate
-from support.receiver import receiver
+from support.receiver import receiver, serving
 from support.requests import REQUEST
 
 from streams.failure.errors import DependencyUnavailable, TransientError
@@ -33,16 +33,8 @@ async def answering(status: int, **headers: str) -> AsyncIterator[tuple[str, lis
         seen.append({name.lower(): value for name, value in request.headers.items()})
         return web.Response(status=status, headers={name.replace("_", "-"): text for name, text in headers.items()})
 
-    application = web.Application()
-    application.router.add_post("/{path:.*}", answer)
-    runner = web.AppRunner(application, shutdown_timeout=0)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://localhost:{runner.addresses[0][1]}/", seen
-    finally:
-        await runner.cleanup()
+    async with serving(answer, "/{path:.*}") as port:
+        yield f"http://localhost:{port}/", seen
 
 
 @asynccontextmanager
@@ -127,17 +119,11 @@ async def talking(body: bytes, pause: float) -> AsyncIterator[tuple[str, list[ob
             await response.write(body)
         return response
 
-    application = web.Application()
-    application.router.add_post("/", answer)
-    runner = web.AppRunner(application, shutdown_timeout=0)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/", connections
-    finally:
-        over.set()
-        await runner.cleanup()
+    async with serving(answer) as port:
+        try:
+            yield f"http://127.0.0.1:{port}/", connections
+        finally:
+            over.set()
 
 
 @pytest.mark.parametrize("size", [2, 40_000])

@@ -105,6 +105,17 @@ async def test_what_kafka_says_of_the_offset_does_not_count(kafka: Cluster, data
     assert await _noted(database) == [str(n) for n in (*range(10), 7, 8, 9)]
 
 
+async def _three_done(kafka: Cluster, database: Database) -> tuple[str, str, InDatabase[str]]:
+    """Have three records done; return their topic, the group, and how it finishes."""
+    await _prepare(database)
+    topic, group = await _topic(kafka), unique("group")
+    await produce(kafka.bootstrap_servers, topic, _numbered(3))
+    finish = InDatabase(database, Notes())
+    async with running(kafka.bootstrap_servers, [topic], note, group=group, finish=finish) as agent:
+        await agent.consumed()
+    return topic, group, finish
+
+
 async def _make_anew(kafka: Cluster, topic: str, records: int) -> None:
     """Let there be another topic of the name, with other records than it had."""
     await make_anew(kafka.bootstrap_servers, topic)
@@ -114,12 +125,7 @@ async def _make_anew(kafka: Cluster, topic: str, records: int) -> None:
 async def test_an_offset_of_a_topic_that_was_deleted_halts_the_lane_until_somebody_decides(
     kafka: Cluster, database: Database
 ) -> None:
-    await _prepare(database)
-    topic, group = await _topic(kafka), unique("group")
-    await produce(kafka.bootstrap_servers, topic, _numbered(3))
-    finish = InDatabase(database, Notes())
-    async with running(kafka.bootstrap_servers, [topic], note, group=group, finish=finish) as agent:
-        await agent.consumed()
+    topic, group, finish = await _three_done(kafka, database)
     await _make_anew(kafka, topic, 5)  # more than there were, so that the offset alone looks right
     async with running(kafka.bootstrap_servers, [topic], note, group=group, finish=finish) as agent:
         await eventually(lambda: agent.source.lanes and agent.lane(0).state is State.HALTED, "the lane to halt")
@@ -134,12 +140,7 @@ async def test_an_offset_of_a_topic_that_was_deleted_halts_the_lane_until_somebo
 async def test_brokers_that_do_not_tell_a_topics_id_at_once_are_asked_again(
     kafka: Cluster, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await _prepare(database)
-    topic, group = await _topic(kafka), unique("group")
-    await produce(kafka.bootstrap_servers, topic, _numbered(3))
-    finish = InDatabase(database, Notes())
-    async with running(kafka.bootstrap_servers, [topic], note, group=group, finish=finish) as agent:
-        await agent.consumed()
+    topic, group, finish = await _three_done(kafka, database)
     await _make_anew(kafka, topic, 5)
     send, late = AIOKafkaClient.send, []
 
@@ -174,12 +175,7 @@ async def test_a_topic_that_is_made_anew_before_anything_of_it_was_committed_is_
 
 
 async def test_an_offset_without_the_id_of_its_topic_is_of_the_one_there_is(kafka: Cluster, database: Database) -> None:
-    await _prepare(database)
-    topic, group = await _topic(kafka), unique("group")
-    finish = InDatabase(database, Notes())
-    await produce(kafka.bootstrap_servers, topic, _numbered(3))
-    async with running(kafka.bootstrap_servers, [topic], note, group=group, finish=finish) as agent:
-        await agent.consumed()
+    topic, group, finish = await _three_done(kafka, database)
     async with database.transaction() as connection:  # as brokers before Kafka 2.8, and a former schema, leave it
         await connection.execute(text("UPDATE consumer_offsets SET topic_id = NULL"))
     await produce(kafka.bootstrap_servers, topic, _numbered(1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -227,13 +227,6 @@ async def test_a_customer_who_is_forgotten_leaves_nothing_personal_behind(databa
 
 
 # -- the command -------------------------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def _fresh_settings() -> Iterator[None]:
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
 
 
 def run(url: str, *arguments: str | Path) -> Result:

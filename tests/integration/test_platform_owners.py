@@ -7,7 +7,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -237,13 +237,6 @@ def test_each_file_of_a_range_names_the_days_of_all_of_them(tmp_path: Path) -> N
     assert (contents.offsets, contents.days) == ([5, 6], frozenset({shown.day}))
     assert contents.range_days == frozenset({"2010-12-01", "2010-12-02"})
     assert noted_days(None) == frozenset(), "files of others have no such note"
-
-
-@pytest.fixture(autouse=True)
-def _fresh_settings() -> Iterator[None]:
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
 
 
 async def test_check_misses_the_file_of_one_day_and_names_a_damaged_one(kafka: Cluster, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import async_timeout
@@ -26,20 +26,13 @@ from streams.invoices.event import CANCELLED, COMPLETED
 from streams.invoices.files import read_files
 from streams.invoices.publishing import Publisher
 from streams.sandbox import Cluster
-from streams.settings import KafkaSettings, settings
+from streams.settings import KafkaSettings
 from streams.topic_admin import TopicState, apply_topics
 from streams.topics import TopicSpec
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "online_retail_2010-12-01.csv"
 PARTITIONS = 4
 JUDGED = "The agents judge the orders: 'paystream dead-letters list' shows those that they refuse\n"
-
-
-@pytest.fixture(autouse=True)
-def _fresh_settings() -> Iterator[None]:
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
 
 
 async def make_topic(kafka: Cluster, **config: str) -> str:

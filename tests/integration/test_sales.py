@@ -6,7 +6,7 @@ import asyncio
 import csv
 import io
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -151,13 +151,6 @@ async def test_a_window_that_would_leave_64_bits_is_refused_and_not_rounded(data
 
 
 # -- the command -------------------------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def _fresh_settings() -> Iterator[None]:
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -152,13 +152,6 @@ async def test_a_replay_from_the_beginning_through_real_lanes_changes_nothing(
 
 
 # -- the commands ------------------------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def _fresh_settings() -> Iterator[None]:
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
 
 
 def run(url: str, *arguments: str | Path) -> Result:

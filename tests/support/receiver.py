@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -37,19 +37,28 @@ class Receiver:
 
 
 @asynccontextmanager
+async def serving(
+    answer: Callable[[web.Request], Awaitable[web.StreamResponse]], path: str = "/"
+) -> AsyncIterator[int]:
+    """Give every POST to a function, on 127.0.0.1, for as long as the block lasts; yield the port."""
+    application = web.Application()
+    application.router.add_post(path, answer)
+    runner = web.AppRunner(application, shutdown_timeout=0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
 async def receiver(*answers: int) -> AsyncIterator[Receiver]:
     """Run a receiver on 127.0.0.1 for as long as the block lasts."""
     made = Receiver(answers=list(answers))
-    application = web.Application()
-    application.router.add_post("/", made.handle)
-    runner = web.AppRunner(application, shutdown_timeout=0)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    assert runner.addresses
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    try:
-        yield made
-    finally:
-        made.over.set()
-        await runner.cleanup()
+    async with serving(made.handle) as port:
+        made.url = f"http://127.0.0.1:{port}/"
+        try:
+            yield made
+        finally:
+            made.over.set()

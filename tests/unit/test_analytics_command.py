@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,15 +11,7 @@ from support.databases import upgraded
 
 from streams.commands import analytics as command
 from streams.failure.errors import ExitStatus
-from streams.settings import settings
 from streams.stores.sales_report import Sales
-
-
-@pytest.fixture(autouse=True)
-def _fresh_settings() -> Iterator[None]:
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
 
 
 @pytest.fixture

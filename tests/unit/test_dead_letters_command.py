@@ -4,7 +4,6 @@ import io
 import json
 import re
 import struct
-from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner, Result
@@ -24,17 +23,9 @@ from streams.failure.dead_letter import Failure, Limits, Origin, dead_letter_hea
 from streams.failure.dead_letter_reading import read_dead_letter
 from streams.failure.errors import ExitStatus, InvalidRecord, Stage
 from streams.failure.policy import Disposition
-from streams.settings import settings
 
 TOPIC = "payment.completed.DLT"
 REASON = "lines.0.quantity: Input should be greater than 0"
-
-
-@pytest.fixture(autouse=True)
-def _fresh_settings() -> Iterator[None]:
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
 
 
 def run(*arguments: str) -> Result:

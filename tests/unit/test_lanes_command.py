@@ -14,7 +14,6 @@ from click.testing import CliRunner, Result
 from streams.commands import lanes as command
 from streams.failure.errors import ExitStatus
 from streams.sandbox.process import free_ports
-from streams.settings import settings
 
 LANE = {
     "group": "shop.payments", "topic": "payment.completed", "partition": 3, "state": "halted", "next_offset": 1041,
@@ -22,13 +21,6 @@ LANE = {
 }  # fmt: skip
 
 Serve = Callable[..., str]
-
-
-@pytest.fixture(autouse=True)
-def _fresh_settings() -> Iterator[None]:
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from click.testing import CliRunner, Result
 
 from streams.commands.lanes import lanes
 from streams.failure.errors import ExitStatus
-from streams.settings import settings
 
 
 def lane(partition: int, reason: str = "", group: str = "shop.payments", **more: Any) -> dict[str, Any]:
@@ -71,11 +70,9 @@ class Worker:
 
 @pytest.fixture
 def worker() -> Iterator[Worker]:
-    settings.cache_clear()
     started = Worker()
     yield started
     started.close()
-    settings.cache_clear()
 
 
 def run(worker: Worker, *arguments: str, address: str = "") -> Result:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,16 +9,8 @@ from click.testing import CliRunner, Result
 
 from streams.commands.publish import publish
 from streams.failure.errors import ExitStatus
-from streams.settings import settings
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "online_retail_2010-12-01.csv"
-
-
-@pytest.fixture(autouse=True)
-def _fresh_settings() -> Iterator[None]:
-    settings.cache_clear()
-    yield
-    settings.cache_clear()
 
 
 def run(*arguments: str | Path, bootstrap: str = "127.0.0.1:1") -> Result:
