@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+from agents.fan_out import fan_out
 from models.cancellation import PaymentCancelled
 from streams.app import app
 from streams.delivery import Batch, Outbox, Record
-from streams.fan_out import fan_out
 from streams.topics import PAYMENT_CANCELLED
 
 SOURCE: Final = b"/paystream/cancellations"

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from streams.app import app
-from streams.dead_letter_view import view_of
+from streams.dead_letters.view import view_of
 from streams.delivery import Batch, Outbox, Record
 from streams.failure.errors import Stage
 from streams.failure.policy import one_line

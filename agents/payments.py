@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+from agents.fan_out import fan_out
 from models.payment import PaymentCompleted
 from streams.app import app
 from streams.delivery import Batch, Outbox, Record
-from streams.fan_out import fan_out
 from streams.topics import PAYMENT_COMPLETED
 
 SOURCE: Final = b"/paystream/payments"

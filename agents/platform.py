@@ -11,8 +11,8 @@ from streams.delivery import Batch, Outbox, Record
 from streams.delivery.guarantee import Finishing
 from streams.extras import how_to_install
 from streams.failure.errors import SetupError
-from streams.platform_api import PlatformApi
-from streams.platform_settings import PlatformSettings, Sink
+from streams.platform.api import PlatformApi
+from streams.settings import PlatformSettings, Sink
 from streams.topics import PLATFORM_ORDERS
 
 Handler = Callable[[Record, Outbox], "Awaitable[None] | None"]
@@ -42,9 +42,9 @@ def _over_http(settings: PlatformSettings) -> tuple[Handler, None]:
 
 def _into_files(settings: PlatformSettings) -> tuple[Handler, Finishing | None]:
     try:
-        from streams.parquet.folder import Folder
-        from streams.parquet.in_files import InFiles
-        from streams.parquet.rows import PlatformRow
+        from streams.platform.folder import Folder
+        from streams.platform.in_files import InFiles
+        from streams.platform.rows import PlatformRow
 
         finishing = InFiles(Folder(settings.folder), settings)
     except ImportError as error:

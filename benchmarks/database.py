@@ -7,11 +7,11 @@ import random
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 from rich.table import Table
 
+from benchmarks.bench import Bench
 from benchmarks.load import Message, make_topics, preload
 from models.analytics import SaleFact
 from models.inventory import StockMovement
@@ -21,9 +21,6 @@ from models.platform import PlatformOrder
 from streams.database.engine import Database
 from streams.database.schema import upgrade
 from streams.settings import DatabaseSettings
-
-if TYPE_CHECKING:
-    from benchmarks.__main__ import Bench
 
 _PARTITIONS = 4
 # As in a month of the data set: some 3,000 articles, a few dozen countries, an order a minute in busy hours.

@@ -19,7 +19,7 @@ from models.inventory import StockMovement
 from models.notification import NotificationRequest
 from models.payment import PaymentCompleted
 from models.platform import PlatformOrder
-from streams.envelope import Consequences, Envelope
+from streams.kafka.envelope import Consequences, Envelope
 
 Outputs = dict[tuple[str, int], list[tuple[bytes, bytes, list[tuple[str, bytes]]]]]
 

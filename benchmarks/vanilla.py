@@ -12,7 +12,7 @@ from models.inventory import StockMovement
 from models.notification import NotificationRequest
 from models.payment import PaymentCompleted
 from models.platform import PlatformOrder
-from streams.envelope import Consequences, Envelope
+from streams.kafka.envelope import Consequences, Envelope
 
 logging.getLogger("aiokafka").setLevel(logging.WARNING)
 

@@ -17,18 +17,18 @@ from streams.database.effects import Effects
 from streams.database.engine import Database
 from streams.database.in_database import InDatabase
 from streams.database.service import DatabaseService
+from streams.dead_letters.writing import Limits
 from streams.delivery.batch import Rules
 from streams.delivery.channel import BatchTopic, batches
-from streams.delivery.client_log import quieten_clients
 from streams.delivery.guarantee import Finishing
 from streams.delivery.machinery import end_process
 from streams.delivery.meter import Meter
 from streams.delivery.source import Source
 from streams.failure.breaker import Breakers
 from streams.failure.budget import BudgetLimits
-from streams.failure.dead_letter import Limits
 from streams.failure.errors import AgentContractBroken, MachineryFailure, SetupError
 from streams.failure.policy import FailurePolicy
+from streams.kafka.client_log import quieten_clients
 from streams.settings import PREFIX, Settings
 
 # A batch of 2,000 payments is some 100,000 objects that live until its commit, none of them in a cycle: with

@@ -25,10 +25,10 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from streams.dead_letters.writing import Limits
 from streams.delivery.batch import Batch, Rules
-from streams.delivery.record import Headers, Record
-from streams.failure.dead_letter import Limits
 from streams.failure.policy import FailurePolicy
+from streams.kafka.record import Headers, Record
 from streams.settings import FailureSettings, TopicSettings
 
 TIMESTAMP: Final = 1_291_191_960_000

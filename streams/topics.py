@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from streams.kafka.topic_admin import TopicSpec
 from streams.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class TopicSpec:
-    """What a topic should look like on the brokers."""
-
-    name: str
-    partitions: int
-    replication: int
-    config: dict[str, str]
-    """Kafka's topic configuration, for example ``{"retention.ms": "604800000"}``."""
-
 
 PAYMENT_COMPLETED = "payment.completed"
 PAYMENT_CANCELLED = "payment.cancelled"

@@ -8,8 +8,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 from examples.in_process_events.events import OrderPaid
-from streams.delivery.clients import make_producer
 from streams.invoices.event import COMPLETED, shop_event
+from streams.kafka.clients import make_producer
 from streams.settings import KafkaSettings
 from streams.topics import PAYMENT_COMPLETED
 

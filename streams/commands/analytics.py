@@ -17,7 +17,7 @@ from rich.text import Text
 from streams.commands.command import asynchronous, extra
 from streams.commands.database import open_database
 from streams.commands.tables import print_table
-from streams.dead_letter_text import printable
+from streams.dead_letters.text import printable
 from streams.failure.errors import PaystreamError
 from streams.stores.sales_report import By, Sales, read_sales
 

@@ -20,14 +20,14 @@ from rich.text import Text
 
 from models.dead_letter import DeadLetterView
 from streams.commands.command import asynchronous
-from streams.dead_letter_reader import read_dead_letter_at, read_dead_letters
-from streams.dead_letter_text import HeaderText, header_texts, payload_as_json, payload_as_text, printable
-from streams.dead_letter_view import is_dead_letter, view_of
-from streams.delivery.clients import silent_clients
-from streams.delivery.record import Record
-from streams.failure.dead_letter import SPRING
-from streams.failure.dead_letter_reading import read_dead_letter
+from streams.dead_letters.reading import read_dead_letter
+from streams.dead_letters.text import HeaderText, header_texts, payload_as_json, payload_as_text, printable
+from streams.dead_letters.view import is_dead_letter, view_of
+from streams.dead_letters.writing import SPRING
 from streams.failure.errors import PaystreamError
+from streams.kafka.clients import silent_clients
+from streams.kafka.record import Record
+from streams.kafka.topic_reader import read_dead_letter_at, read_dead_letters
 from streams.settings import settings
 from streams.topics import dead_letter_topics
 

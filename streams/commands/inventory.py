@@ -13,7 +13,7 @@ from rich.text import Text
 from streams.commands.command import asynchronous
 from streams.commands.database import open_database
 from streams.commands.tables import print_table
-from streams.dead_letter_text import printable
+from streams.dead_letters.text import printable
 from streams.failure.errors import InputError, PaystreamError
 from streams.stores.article import Article
 from streams.stores.stock import count_opening_stock, read_articles

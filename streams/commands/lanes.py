@@ -13,7 +13,7 @@ from rich.table import Column, Table
 
 from streams.commands.command import asynchronous
 from streams.commands.tables import print_table
-from streams.dead_letter_text import printable
+from streams.dead_letters.text import printable
 from streams.delivery.status import State
 from streams.failure.errors import PaystreamError
 from streams.settings import settings

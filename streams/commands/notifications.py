@@ -19,10 +19,10 @@ from streams.commands.command import asynchronous, extra
 from streams.commands.database import open_database
 from streams.failure.errors import InputError, PaystreamError, SetupError
 from streams.failure.policy import one_line
-from streams.notification_settings import is_address
 from streams.notify.webhook import SECRET_PREFIX, key_of
 from streams.notify.webhook_url import UnfitUrl, parse_url
 from streams.settings import settings
+from streams.settings.notifications import is_address
 from streams.stores.customer import Channel, Customer
 from streams.stores.notifications import LedgerEntry, State, forget_customer, ledger_of, load_customers
 

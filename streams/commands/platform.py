@@ -14,16 +14,15 @@ from rich.table import Column, Table
 
 from streams.commands.command import asynchronous, extra
 from streams.commands.tables import print_table
-from streams.delivery.clients import close_consumer, connect, make_consumer, silent_clients
-from streams.delivery.group_offsets import committed_position
 from streams.failure.errors import BrokerUnreachable, ExitStatus, PaystreamError, SetupError, TopicMissing
-from streams.platform_settings import Sink
-from streams.settings import KafkaSettings, Settings, settings
+from streams.kafka.clients import close_consumer, connect, make_consumer, silent_clients
+from streams.kafka.group_offsets import committed_position
+from streams.settings import KafkaSettings, Settings, Sink, settings
 from streams.topics import PLATFORM_ORDERS
 
 if TYPE_CHECKING:
-    from streams.parquet.check import Committed, FoundFile, PartitionReport
-    from streams.parquet.folder import Folder, ShownFile
+    from streams.platform.check import Committed, FoundFile, PartitionReport
+    from streams.platform.folder import Folder, ShownFile
 
 # The agent's name: a group is <app id>.<agent>.
 _AGENT: Final = "platform"
@@ -50,8 +49,8 @@ async def check() -> None:
       PAYSTREAM_PLATFORM__FOLDER=/srv/lake/orders paystream platform check
     """
     with extra("parquet"):
-        from streams.parquet.check import by_partition
-        from streams.parquet.folder import Folder
+        from streams.platform.check import by_partition
+        from streams.platform.folder import Folder
     chosen = settings()
     if chosen.platform.sink is not Sink.FILES:
         raise SetupError(
@@ -91,7 +90,7 @@ def _read_all(folder: Folder) -> tuple[list[FoundFile], list[str]]:
 
 
 def _read(folder: Folder, file: ShownFile) -> FoundFile:
-    from streams.parquet.check import FoundFile, look_into
+    from streams.platform.check import FoundFile, look_into
 
     try:
         contents = folder.read_back(file.name)
@@ -158,8 +157,8 @@ def _as_ours(error: KafkaError, kafka: KafkaSettings) -> SetupError:
 
 
 def _committed(before: Mapping[int, OffsetAndMetadata], after: Mapping[int, OffsetAndMetadata]) -> dict[int, Committed]:
-    from streams.parquet.check import Committed
-    from streams.parquet.ranges import Mark
+    from streams.platform.check import Committed
+    from streams.platform.ranges import Mark
 
     nothing = OffsetAndMetadata(0, "")
     found = {}

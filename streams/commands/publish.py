@@ -17,11 +17,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streams.commands.command import asynchronous
-from streams.delivery.clients import close_hard, connect, make_producer, silent_clients
 from streams.failure.errors import BrokerUnreachable, InputError, TopicMissing
 from streams.invoices.event import CANCELLED, COMPLETED, EventKind, ShopEvent
 from streams.invoices.files import read_files
 from streams.invoices.publishing import Publisher
+from streams.kafka.clients import close_hard, connect, make_producer, silent_clients
 from streams.settings import KafkaSettings, settings
 from streams.topics import PAYMENT_CANCELLED, PAYMENT_COMPLETED
 

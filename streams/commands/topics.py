@@ -8,8 +8,8 @@ from rich.table import Column, Table
 
 from streams.commands.command import asynchronous
 from streams.failure.errors import ExitStatus
+from streams.kafka.topic_admin import TopicReport, TopicState, apply_topics
 from streams.settings import settings
-from streams.topic_admin import TopicReport, TopicState, apply_topics
 from streams.topics import declared_topics
 
 _STYLES = {

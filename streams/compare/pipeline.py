@@ -19,15 +19,15 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streams.compare.outcome import Kept, Killed, Newcomer, Outcome, Waited
 from streams.compare.plan import Faults, Order
 from streams.compare.shop import ROOT, Shop, orders_in
-from streams.dead_letter_reader import open_reader
-from streams.dead_letter_view import view_of
+from streams.dead_letters.view import view_of
 from streams.delivery import Record
-from streams.delivery.clients import client_options, close_consumer
 from streams.demo.run import unless
 from streams.demo.surroundings import Place, worker_environment
 from streams.demo.watching import Group, last_offsets
 from streams.demo.worker import Worker
 from streams.failure.errors import PaystreamError
+from streams.kafka.clients import client_options, close_consumer
+from streams.kafka.topic_reader import open_reader
 from streams.sandbox.process import free_ports
 from streams.settings import PREFIX, Settings
 from streams.topics import (

@@ -13,15 +13,15 @@ from streams.compare.outcome import Comparison, Outcome, Way
 from streams.compare.pipeline import Pipeline, World
 from streams.compare.plan import DELAY, Faults, Order, choose_faults, read_orders
 from streams.compare.shop import require_example
-from streams.dead_letter_reader import partitions_of
-from streams.delivery.clients import silent_clients
 from streams.demo.run import AGENT, unless
 from streams.demo.screen import Screen
 from streams.demo.surroundings import Place, demo_settings, folder_for_a_run
 from streams.demo.watching import open_group
+from streams.kafka.clients import silent_clients
+from streams.kafka.topic_admin import apply_topics
+from streams.kafka.topic_reader import partitions_of
 from streams.sandbox import Cluster
 from streams.sandbox.lock import load_lock
-from streams.topic_admin import apply_topics
 from streams.topics import OUTPUTS, PAYMENT_COMPLETED, dead_letter_topic, declared_topics
 
 SYNCHRONOUS = "in-process"

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.compare.outcome import SYSTEMS, Comparison, Killed, Outcome
-from streams.dead_letter_text import printable
+from streams.dead_letters.text import printable
 
 BEGIN: Final = (
     " goes two ways: as events inside the shop's process, synchronous and asynchronous, and through paystream "

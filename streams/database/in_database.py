@@ -35,11 +35,11 @@ from streams.database.statements import insert_for
 from streams.database.tables import consumer_offsets
 from streams.database.trouble import is_conflict, is_database_error, is_down, said
 from streams.delivery.batch import Settled
-from streams.delivery.clients import make_producer
 from streams.delivery.crash_points import crash_point
 from streams.delivery.guarantee import Finisher
-from streams.delivery.topic_id import topic_id
 from streams.failure.errors import DependencyUnavailable, EffectsRefused, LaneFenced, TopicMadeAnew
+from streams.kafka.clients import make_producer
+from streams.kafka.topic_id import topic_id
 from streams.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)

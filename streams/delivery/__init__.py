@@ -13,7 +13,7 @@ what an agent needs is :func:`batches` and :meth:`Batch.handle`.
 from streams.delivery.batch import Batch, Handler
 from streams.delivery.channel import BatchTopic, batches
 from streams.delivery.outbox import Outbox, Output, Skip
-from streams.delivery.record import Header, Headers, Record
+from streams.kafka.record import Header, Headers, Record
 
 __all__ = [
     "Batch",

@@ -18,12 +18,12 @@ from typing import Any, Final
 
 from async_timeout import timeout
 
+from streams.dead_letters.writing import Failure, Limits, Origin, dead_letter_headers
 from streams.delivery.outbox import Outbox, Output, Skip, Tally
-from streams.delivery.record import Record
 from streams.failure.budget import BudgetLimits, DeadLetterBudget
-from streams.failure.dead_letter import Failure, Limits, Origin, dead_letter_headers
 from streams.failure.errors import AgentContractBroken, HandlerTimeout, MachineryFailure
 from streams.failure.policy import DeadLetter, FailurePolicy, Pause, Retry, decide
+from streams.kafka.record import Record
 
 Handler = Callable[[Record, Outbox], "Awaitable[None] | None"]
 """What an agent applies to each record: a function or a coroutine function of (record, outbox)."""

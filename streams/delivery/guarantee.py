@@ -38,11 +38,11 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.delivery.batch import Settled
-from streams.delivery.clients import close_hard, heed_failures, make_producer
 from streams.delivery.crash_points import crash_point
-from streams.delivery.group_offsets import committed_offset
 from streams.delivery.outbox import Output
 from streams.failure.errors import OutputRefused
+from streams.kafka.clients import close_hard, heed_failures, make_producer
+from streams.kafka.group_offsets import committed_offset
 from streams.settings import Guarantee, KafkaSettings
 
 # An abort waits for the leaders it wrote to, and they may be dead; the next owner's InitProducerId ends

@@ -14,30 +14,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable
 from typing import Final, TypeVar
 
 from aiokafka import TopicPartition
 
-from streams.delivery.batch import Batch, Continue, Done, Halt, Settled, Verdict
-from streams.delivery.broker_step import describe, in_time
+from streams.delivery.batch import Batch, Continue, Done, Halt, Verdict
+from streams.delivery.committing import Committing
 from streams.delivery.crash_points import crash_point
 from streams.delivery.guarantee import Finisher
 from streams.delivery.reader import PartitionReader
-from streams.delivery.status import LaneStatus, State
+from streams.delivery.status import LaneStatus, Standing, State
 from streams.delivery.surroundings import Surroundings
-from streams.failure.breaker import Breaker, BreakerState
+from streams.delivery.waiting import Waiting
 from streams.failure.budget import DeadLetterBudget
 from streams.failure.errors import (
-    AgentContractBroken,
     BudgetExceeded,
-    DependencyUnavailable,
     LaneHalted,
     LaneWouldNotStop,
     MachineryFailure,
     PaystreamError,
 )
 from streams.failure.policy import Pause, Retry
+from streams.kafka.broker_step import describe, in_time
 
 logger = logging.getLogger(__name__)
 
@@ -66,27 +65,36 @@ class Lane:
 
     def __init__(self, source: TopicPartition, finisher: Finisher, surroundings: Surroundings) -> None:
         self.source = source
-        self.state = State.STARTING
-        self.reason = ""
-        self._finisher = finisher
-        finisher.progressed = self._progressed
         self._around = surroundings
+        self._standing = Standing()
+        self._waiting = Waiting(self._standing, surroundings)
+        self._committing = Committing(self._name, source, finisher, self._standing, self._waiting, surroundings)
         limits = surroundings.rules.budget
         self._budget = DeadLetterBudget(limits) if limits is not None else None
-        self._next_offset: int | None = None
-        self._progress_at = time.monotonic()
         self._batch: Batch | None = None
         self._accepted = False
-        self._in_doubt: Settled | None = None
         self._reader = PartitionReader(
             self._name, source, surroundings.consumer, surroundings.meter, surroundings.limits.records
         )
         self._stopping = False
-        self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Lane {self._name} {self.state.value}>"
+
+    @property
+    def state(self) -> State:
+        """What the lane is doing."""
+        return self._standing.state
+
+    @property
+    def reason(self) -> str:
+        """Why it waits or has halted; empty otherwise."""
+        return self._standing.reason
+
+    @property
+    def _finisher(self) -> Finisher:
+        return self._committing.finisher
 
     @property
     def _name(self) -> str:
@@ -133,8 +141,8 @@ class Lane:
                     self._ask_back()
             if remaining <= 0:
                 return
-            self._changed.clear()
-            changed = asyncio.ensure_future(self._changed.wait())
+            self._standing.changed.clear()
+            changed = asyncio.ensure_future(self._standing.changed.wait())
             await asyncio.wait({changed, task}, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
             changed.cancel()
 
@@ -149,7 +157,7 @@ class Lane:
 
     def status(self) -> LaneStatus:
         """Say how the lane stands."""
-        next_offset = self._next_offset
+        next_offset = self._committing.next_offset
         if next_offset is not None and not self._finisher.holding:
             next_offset = max(next_offset, self._reader.read_to or 0)
         return LaneStatus(
@@ -159,17 +167,9 @@ class Lane:
             self.state,
             next_offset,
             self._around.meter.end_offset(self.source),
-            time.monotonic() - self._progress_at,
+            self._standing.quiet_seconds,
             self.reason,
         )
-
-    def _enter(self, state: State, reason: str = "") -> None:
-        self.state = state
-        self.reason = reason
-        self._changed.set()
-
-    def _progressed(self) -> None:
-        self._progress_at = time.monotonic()
 
     async def _run(self) -> None:
         halted: LaneHalted | None = None
@@ -177,7 +177,7 @@ class Lane:
             await self._begin()
             while (batch := await self._fetch()) is not None:
                 await self._work(batch)
-            await self._flush()
+            await self._committing.flush()
         except asyncio.CancelledError:
             raise
         except LaneHalted as error:
@@ -186,11 +186,11 @@ class Lane:
             self._report(error)
         finally:
             self._let_go()
-            await self._close()
-            self._enter(State.STOPPED)
+            await self._committing.close()
+            self._standing.enter(State.STOPPED)
         if halted is not None and not self._stopping:
-            self._enter(State.HALTED, str(halted))
-            self._around.halted(self, halted)
+            self._standing.enter(State.HALTED, str(halted))
+            self._around.halted(self.source, halted)
 
     def _let_go(self) -> None:
         """Take the batch away from the agent; what at_most_once can no longer handle is counted as lost."""
@@ -201,23 +201,11 @@ class Lane:
         if not self._finisher.commits_first or not self._accepted:
             return
         lost = len(batch) - batch.handled + batch.tally.consumed
-        lost += self._in_doubt.tally.consumed if self._in_doubt is not None else 0
+        in_doubt = self._committing.in_doubt
+        lost += in_doubt.tally.consumed if in_doubt is not None else 0
         if lost:
             logger.error("%s: %d records before offset %d are lost", self._name, lost, batch.end)
             self._around.meter.lost(lost)
-
-    async def _close(self) -> None:
-        """Close the finisher to the end, which is bounded: cancelled half-way, its producer would live on."""
-        closing = asyncio.ensure_future(self._finisher.close())
-        cancelled = False
-        while not closing.done():
-            try:
-                await asyncio.wait({closing})
-            except asyncio.CancelledError:
-                cancelled = True
-        closing.result()
-        if cancelled:
-            raise asyncio.CancelledError
 
     def _report(self, error: Exception) -> None:
         if self._stopping:
@@ -231,15 +219,14 @@ class Lane:
         self._around.fail(error)
 
     async def _begin(self) -> None:
-        await self._in_time("connecting the producer", self._finisher.open())
-        committed = await self._reach("reading the committed offset", self._finisher.committed)
-        self._next_offset = await self._in_time("finding where to begin", self._reader.begin(committed))
+        committed = await self._committing.begin()
+        self._committing.next_offset = await self._in_time("finding where to begin", self._reader.begin(committed))
 
     # -- work ------------------------------------------------------------------------------------
 
     async def _fetch(self) -> Batch | None:
         """Return the next batch; None if the lane is to stop, and then what was fetched is left to the next owner."""
-        self._enter(State.FETCHING)
+        self._standing.enter(State.FETCHING)
         while not self._stopping:
             # A fetch ends by itself; what it asks brokers for in between has their deadline.
             records = await self._in_time("fetching", self._reader.fetch())
@@ -247,21 +234,21 @@ class Lane:
                 break
             if records:
                 batch = self._batch = Batch(records, self._around.rules, self._budget)
-                self._progressed()
+                self._standing.progressed()
                 crash_point("after_fetch")
                 return batch
             if await self._reader.nothing_is_left():
-                self._progressed()
+                self._standing.progressed()
             if self._finisher.holding:
-                await self._commit("committing what was held", self._finisher.idle)
-                self._enter(State.FETCHING)
+                await self._committing.idle()
+                self._standing.enter(State.FETCHING)
         return None
 
     async def _work(self, batch: Batch) -> None:
         """Bring a batch to its end, committing on the way whatever is settled before a wait."""
-        self._enter(State.FINISHING)
+        self._standing.enter(State.FINISHING)
         self._accepted = False
-        await self._in_time("accepting a batch", self._finisher.accept(batch.end))
+        await self._committing.accept(batch.end)
         self._accepted = True
         verdict = await self._attempt(batch)
         while not isinstance(verdict, Done):
@@ -271,117 +258,39 @@ class Lane:
                 verdict = await self._attempt(batch)
                 continue
             # What is settled is committed before a wait, also where it would be held until more has come.
-            await self._flush()
+            await self._committing.flush()
             if isinstance(verdict, Halt):
                 raise BudgetExceeded(
                     f"{verdict.reason}. If it is not the records' fault, mend what is; then, or to go on all the "
                     f"same: paystream lanes resume {self.source.topic} {self.source.partition}"
                 )
             if isinstance(verdict, Pause):
-                verdict = await self._probe(batch, verdict)
+                verdict = await self._waiting.probe(batch, verdict, lambda: self._attempt(batch))
             else:
                 verdict = await self._try_again(batch, verdict)
         self._batch = None
 
     async def _attempt(self, batch: Batch) -> Verdict:
         """Hand the batch over, and commit what the agent has settled of it."""
-        self._enter(State.HANDLING)
-        self._progressed()  # what it waited for before was not its doing
+        self._standing.enter(State.HANDLING)
+        self._standing.progressed()  # what it waited for before was not its doing
         released = batch.offer()
         started = time.monotonic()
         self._around.handoff.put_nowait(batch)
         verdict = await released
         self._around.meter.handled(self.source, len(batch), time.monotonic() - started)
-        self._progressed()
+        self._standing.progressed()
         crash_point("after_handling")
         settled = batch.settle()
         if settled is not None:
-            await self._finish(settled)
+            await self._committing.finish(settled)
         return verdict
 
     async def _try_again(self, batch: Batch, retry: Retry) -> Verdict:
-        self._enter(State.RETRYING, f"a record failed; tried again after {retry.after:g} s")
+        self._standing.enter(State.RETRYING, f"a record failed; tried again after {retry.after:g} s")
         self._around.meter.retrying(self.source)
         await asyncio.sleep(retry.after)
         return await self._attempt(batch)
-
-    async def _probe(self, batch: Batch, pause: Pause) -> Verdict:
-        """Wait until the dependency is back, or until it is this lane's turn to see if it is."""
-        breaker = self._around.breakers.of(pause.dependency)
-        handled = batch.handled
-        while True:
-            self._opens(breaker, pause.reason, pause.after)
-            async with breaker.turn():
-                verdict = await self._attempt(batch)
-                if batch.handled > handled:
-                    # A record got through: the best evidence there is.
-                    self._closes(breaker)
-                    return verdict
-                if isinstance(verdict, Pause) and verdict.dependency == pause.dependency:
-                    pause = verdict  # still down
-                elif not (isinstance(verdict, Retry) and breaker.state is BreakerState.HALF_OPEN):
-                    return verdict  # it waits for something else now; the next in line probes, if there is one
-                # Or it failed in another way while it probed, which proves nothing.
-                breaker.open(pause.reason, pause.after)
-
-    async def _finish(self, settled: Settled) -> None:
-        if settled.effects and not self._finisher.takes_effects:
-            raise AgentContractBroken(
-                f"{self._name}: its handler asks for effects, but nothing carries them out: app.batches(…, finish=…)"
-            )
-        self._in_doubt = settled
-        await self._commit("committing a batch", lambda: self._finisher.finish(settled))
-        self._in_doubt = None
-        crash_point("after_commit")
-
-    async def _flush(self) -> None:
-        if self._finisher.holding:
-            await self._commit("committing what was held", self._finisher.flush)
-
-    async def _commit(self, doing: str, step: Callable[[], Awaitable[Sequence[Settled]]]) -> None:
-        self._enter(State.FINISHING)
-        started = time.monotonic()
-        committed = await self._reach(doing, step, committing=True)
-        self._progressed()
-        for settled in committed:
-            self._next_offset = settled.next_offset
-            self._around.meter.committed(self.source, settled, time.monotonic() - started)
-
-    async def _reach(self, doing: str, step: Callable[[], Awaitable[T]], *, committing: bool = False) -> T:
-        """Take a step of the finisher's, and take it again for as long as what it needs is down."""
-        deadline = None if self._finisher.bounds_itself else self._around.limits.deadline
-
-        async def attempt() -> T:
-            return await in_time(self._name, doing, step(), deadline, committing=committing)
-
-        try:
-            return await attempt()
-        except DependencyUnavailable as error:
-            down = error
-        breaker = self._around.breakers.of(down.dependency)
-        state = self.state
-        while True:
-            self._opens(breaker, down.reason, self._around.rules.policy.pause_interval)
-            async with breaker.turn():
-                self._enter(state)
-                try:
-                    done = await attempt()
-                except DependencyUnavailable as error:
-                    down = error
-                    breaker.open(down.reason, self._around.rules.policy.pause_interval)
-                else:
-                    self._closes(breaker)
-                    return done
-
-    def _opens(self, breaker: Breaker, reason: str, interval: float) -> None:
-        if breaker.open(reason, interval):
-            logger.warning("%s is down: %s. The partitions that need it pause.", breaker.dependency, reason)
-            self._around.meter.opened(breaker.dependency)
-        self._enter(State.PAUSED, reason or f"{breaker.dependency} is down")
-
-    def _closes(self, breaker: Breaker) -> None:
-        if breaker.close():
-            logger.warning("%s is back", breaker.dependency)
 
     async def _in_time(self, doing: str, step: Awaitable[T]) -> T:
         return await in_time(self._name, doing, step, self._around.limits.deadline)

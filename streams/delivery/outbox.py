@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from streams.delivery.record import Headers, Record
 from streams.failure.errors import Unpublishable
+from streams.kafka.record import Headers, Record
 
 # Kafka counts its own framing against max.message.bytes, too: a few bytes for each header and 100 for the batch.
 ENVELOPE_BYTES: Final = 16_384

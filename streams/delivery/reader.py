@@ -8,9 +8,9 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.delivery.meter import Meter
-from streams.delivery.record import Record
-from streams.delivery.tolerant_records import read_tolerantly
 from streams.failure.errors import MachineryFailure, OffsetBeyondEnd
+from streams.kafka.record import Record
+from streams.kafka.tolerant_records import read_tolerantly
 
 logger = logging.getLogger(__name__)
 

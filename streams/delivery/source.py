@@ -14,7 +14,6 @@ from mode import Service
 
 from streams.delivery.batch import Rules
 from streams.delivery.channel import Handoff
-from streams.delivery.clients import close_consumer, connect, make_consumer
 from streams.delivery.guarantee import Finishing, Guaranteed
 from streams.delivery.lane import Lane
 from streams.delivery.machinery import end_process
@@ -31,6 +30,7 @@ from streams.failure.errors import (
     SetupError,
     TopicMissing,
 )
+from streams.kafka.clients import close_consumer, connect, make_consumer
 from streams.settings import DeliverySettings, KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -170,18 +170,17 @@ class Source(Service):
         self.lanes[source].start()
         return True
 
-    def _lane_halted(self, lane: Lane, why: LaneHalted) -> None:
-        source = lane.source
+    def _lane_halted(self, source: TopicPartition, why: LaneHalted) -> None:
         self.meter.halted(source)
         # A lane that is tried again by itself says so once, not every few seconds.
         level = logging.INFO if self._halts.get(source) == str(why) else logging.ERROR
         self._halts[source] = str(why)
         logger.log(level, "%s: %s-%d has halted: %s", self.group, source.topic, source.partition, why)
         if not isinstance(why, BudgetExceeded):
-            self.loop.call_later(self._reopen_after, self._reopen, lane)
+            self.loop.call_later(self._reopen_after, self._reopen, self.lanes.get(source))
 
-    def _reopen(self, lane: Lane) -> None:
-        if self.lanes.get(lane.source) is lane:
+    def _reopen(self, lane: Lane | None) -> None:
+        if lane is not None and self.lanes.get(lane.source) is lane:
             self.resume(lane.source)
 
     def _make_lane(self, consumer: AIOKafkaConsumer, source: TopicPartition) -> Lane:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
+import time
 from dataclasses import dataclass
 
 
@@ -20,6 +22,37 @@ class State(str, enum.Enum):
     HALTED = "halted"
     """The lane needs somebody: see its reason."""
     STOPPED = "stopped"
+
+
+class Standing:
+    """How a lane stands: what it is doing, why it waits, and when it last got anywhere.
+
+    Attributes:
+        state: what it is doing.
+        reason: why it waits or has halted; empty otherwise.
+        changed: set whenever the state is entered anew.
+    """
+
+    def __init__(self) -> None:
+        self.state = State.STARTING
+        self.reason = ""
+        self.changed = asyncio.Event()
+        self._progress_at = time.monotonic()
+
+    def enter(self, state: State, reason: str = "") -> None:
+        """Do something else from now on."""
+        self.state = state
+        self.reason = reason
+        self.changed.set()
+
+    def progressed(self) -> None:
+        """The lane got somewhere."""
+        self._progress_at = time.monotonic()
+
+    @property
+    def quiet_seconds(self) -> float:
+        """Since it last got anywhere."""
+        return time.monotonic() - self._progress_at
 
 
 @dataclass(frozen=True, slots=True)

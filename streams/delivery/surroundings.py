@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.delivery.batch import Rules
 from streams.delivery.channel import Handoff
 from streams.delivery.meter import Meter
 from streams.failure.breaker import Breakers
 from streams.failure.errors import LaneHalted, PaystreamError
-
-if TYPE_CHECKING:
-    from streams.delivery.lane import Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +40,7 @@ class Surroundings:
         meter: told what was fetched and committed.
         breakers: of the worker's dependencies.
         fail: called with the reason if a lane cannot go on; it ends the process.
-        halted: called when a lane has halted and is dead; makes it anew when that is due.
+        halted: called when a partition's lane has halted and is dead; makes it anew when that is due.
     """
 
     consumer: AIOKafkaConsumer
@@ -55,4 +51,4 @@ class Surroundings:
     meter: Meter
     breakers: Breakers
     fail: Callable[[PaystreamError], None]
-    halted: Callable[[Lane, LaneHalted], None]
+    halted: Callable[[TopicPartition, LaneHalted], None]

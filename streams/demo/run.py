@@ -15,9 +15,7 @@ from typing import Any, Final, TypeVar
 from aiokafka import TopicPartition
 
 from streams.database.engine import Database
-from streams.dead_letter_reader import open_reader, partitions_of
-from streams.dead_letter_view import view_of
-from streams.delivery.clients import close_hard, make_producer, silent_clients
+from streams.dead_letters.view import view_of
 from streams.demo.account import Account, Source
 from streams.demo.effects import Effects
 from streams.demo.expected import Expected
@@ -30,12 +28,14 @@ from streams.failure.errors import InputError, PaystreamError
 from streams.invoices.event import CANCELLED, COMPLETED, ShopEvent
 from streams.invoices.files import read_files
 from streams.invoices.publishing import Publisher
+from streams.kafka.clients import close_hard, make_producer, silent_clients
+from streams.kafka.topic_admin import apply_topics
+from streams.kafka.topic_reader import open_reader, partitions_of
 from streams.notify.mailbox import Mailbox
 from streams.sandbox import Cluster
 from streams.sandbox.lock import load_lock
 from streams.sandbox.process import free_ports
 from streams.settings import KafkaSettings, Settings
-from streams.topic_admin import apply_topics
 from streams.topics import ORDER_EVENTS, OUTPUTS, dead_letter_topic, declared_topics
 
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.dead_letter import DeadLetterView
-from streams.dead_letter_text import printable
+from streams.dead_letters.text import printable
 from streams.demo.account import Account
 from streams.demo.effects import Effects
 from streams.demo.expected import Expected

@@ -15,10 +15,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from streams.dead_letter_reader import Reader
-from streams.delivery.clients import client_options, close_consumer
-from streams.delivery.record import Record
 from streams.failure.errors import PaystreamError
+from streams.kafka.clients import client_options, close_consumer
+from streams.kafka.record import Record
+from streams.kafka.topic_reader import Reader
 from streams.settings import KafkaSettings
 from streams.topics import ORDER_EVENTS, PLATFORM_ORDERS
 

@@ -15,7 +15,7 @@ from streams.database.schema import upgrade
 from streams.demo.effects import Effects, Received
 from streams.demo.expected import OPENING, Expected, Row, customer_of
 from streams.failure.errors import PaystreamError
-from streams.parquet.folder import Folder
+from streams.platform.folder import Folder
 from streams.stores.notifications import load_customers
 from streams.stores.sales_report import By, read_sales
 from streams.stores.stock import count_opening_stock, read_articles

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from streams.envelope import event_headers
+from streams.kafka.envelope import event_headers
 from streams.topics import PAYMENT_CANCELLED, PAYMENT_COMPLETED
 
 EVENT_SOURCE: Final = "/shop/orders"

@@ -9,8 +9,8 @@ from email.policy import SMTP
 from typing import Final
 
 from streams.failure.errors import PermanentError
-from streams.notification_settings import address_of, is_address
 from streams.notify.letter import Letter
+from streams.settings.notifications import address_of, is_address
 
 # Not every server takes 8 bits (RFC 6152); every one takes what is encoded in 7.
 _POLICY: Final = SMTP.clone(cte_type="7bit")

@@ -18,13 +18,13 @@ from streams.database.engine import Database
 from streams.delivery import Skip
 from streams.delivery.crash_points import crash_point
 from streams.failure.errors import PermanentError
-from streams.notification_settings import NotificationSettings, zone_of
 from streams.notify.down_hosts import DownHosts
 from streams.notify.host_limits import HostLimits
 from streams.notify.letter import write_letter
 from streams.notify.smtp import SmtpSender
 from streams.notify.webhook import WebhookSender
 from streams.notify.webhook_url import host_of
+from streams.settings.notifications import NotificationSettings, zone_of
 from streams.stores.customer import Channel, Customer
 from streams.stores.notifications import State, claim, find_customer, record
 

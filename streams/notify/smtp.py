@@ -25,10 +25,10 @@ from aiosmtplib import SMTPException, SMTPHeloError, SMTPResponseException, SMTP
 from async_timeout import timeout
 
 from streams.failure.errors import DependencyUnavailable, PermanentError, RecordError, TransientError
-from streams.notification_settings import NotificationSettings, address_of
 from streams.notify.letter import Letter
 from streams.notify.mail import as_bytes, make_message
 from streams.notify.smtp_answers import Fault, Step, enhanced, judge
+from streams.settings.notifications import NotificationSettings, address_of
 
 DEPENDENCY: Final = "smtp"
 """The name under which breakers and pages show it."""

@@ -17,10 +17,10 @@ from yarl import URL
 
 from models.notification import ADAPTER, NotificationRequest
 from streams.failure.errors import DependencyUnavailable, PermanentError, TransientError
-from streams.http_answers import asked_to_wait, judge_answer
-from streams.http_requests import USER_AGENT, header_id, read_off, why_not
-from streams.notification_settings import NotificationSettings
+from streams.http.answers import asked_to_wait, judge_answer
+from streams.http.requests import USER_AGENT, header_id, read_off, why_not
 from streams.notify.webhook_url import UnfitUrl, host_of, is_public, parse_url
+from streams.settings import NotificationSettings
 
 SECRET_PREFIX: Final = "whsec_"
 """Of a secret's text; what follows is base64."""

@@ -11,7 +11,7 @@ from support.payments import Raw
 from support.waiting import eventually
 from support.worker import CRASHED, Crew
 
-from streams.parquet.folder import Folder
+from streams.platform.folder import Folder
 from streams.topics import PLATFORM_ORDERS
 
 _ORDERS = 200

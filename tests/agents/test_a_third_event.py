@@ -10,6 +10,7 @@ import pytest
 from faust.types import AgentT
 
 from agents.analytics import analytics
+from agents.fan_out import CONSEQUENCES, fan_out
 from agents.inventory import inventory
 from agents.platform import platform
 from models.inventory import StockMovement
@@ -18,7 +19,6 @@ from models.order import OrderEvent
 from models.wire import Identifier, Moment
 from streams.database.engine import Database
 from streams.delivery import Batch, Outbox, Record
-from streams.fan_out import CONSEQUENCES, fan_out
 from streams.stores.sales import SalesEffects
 from streams.stores.sales_report import By, read_sales
 from streams.stores.stock import StockEffects, count_opening_stock, read_articles

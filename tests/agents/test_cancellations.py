@@ -8,8 +8,8 @@ import pytest
 
 from agents.cancellations import cancellations
 from agents.payments import payments
+from streams.dead_letters.reading import read_dead_letter
 from streams.delivery import Batch, Record
-from streams.failure.dead_letter_reading import read_dead_letter
 from streams.testing import record
 
 Deliver = Callable[..., Awaitable[Batch]]

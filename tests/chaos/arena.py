@@ -26,8 +26,8 @@ from chaos.history import Acknowledged, Effect, Event, Letter, Place, Produced, 
 from chaos.ledger import Ledger
 from chaos.progress import Progress
 from chaos.worker import ChaosWorker, supervise
-from streams.delivery.clients import close_hard
-from streams.failure.dead_letter import FAILED_AT, SPRING
+from streams.dead_letters.writing import FAILED_AT, SPRING
+from streams.kafka.clients import close_hard
 
 PARTITIONS = 4
 # A worker does some 170 slow payments a second and partition: this lasts for more than ten seconds.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from support.payments import Raw
 
-from streams.envelope import event_headers
+from streams.kafka.envelope import event_headers
 
 _KEYS_PER_PARTITION = 7
 # Often enough that each fate is met in every run of some thousand payments, seldom enough that work goes on.

@@ -12,7 +12,7 @@ from support.worker import KILLED, TRY_AGAIN
 from chaos.arena import PARTITIONS, Arena, Opener
 from chaos.brokers import controller, group_coordinator, leader, three_brokers, transaction_coordinator, whole
 from chaos.figures import exceeded
-from streams.delivery.clients import close_hard
+from streams.kafka.clients import close_hard
 from streams.sandbox import Cluster
 from streams.sandbox.broker import Broker
 

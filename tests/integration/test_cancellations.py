@@ -19,10 +19,10 @@ from support.online_retail import DAY, add_up
 from support.payments import Raw
 
 from agents.cancellations import on_cancellation
+from agents.fan_out import CONSEQUENCES
 from streams.commands.publish import publish
-from streams.failure.dead_letter_reading import read_dead_letter
+from streams.dead_letters.reading import read_dead_letter
 from streams.failure.errors import ExitStatus
-from streams.fan_out import CONSEQUENCES
 from streams.sandbox import Cluster
 from streams.settings import Settings
 from streams.topics import (

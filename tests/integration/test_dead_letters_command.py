@@ -13,12 +13,12 @@ from click.testing import CliRunner, Result
 from support.kafka import admin, create_topic, end_offsets
 from support.waiting import eventually
 
-from streams import dead_letter_reader
 from streams.commands.dead_letters import dead_letters
-from streams.dead_letter_reader import read_dead_letters
-from streams.failure.dead_letter import Failure, Limits, Origin, dead_letter_headers
+from streams.dead_letters.writing import Failure, Limits, Origin, dead_letter_headers
 from streams.failure.errors import BrokerUnreachable, InvalidRecord, Stage, Undecodable
 from streams.failure.policy import Disposition
+from streams.kafka import topic_reader
+from streams.kafka.topic_reader import read_dead_letters
 from streams.sandbox import Cluster
 from streams.settings import KafkaSettings
 
@@ -383,7 +383,7 @@ async def test_brokers_that_die_while_letters_are_read_end_the_reading_with_an_e
         reading = read_dead_letters(kafka, [name])
         assert (await reading.__anext__()).offset == 0
         cluster.brokers[0].kill()
-        monkeypatch.setattr(dead_letter_reader, "_STALL_SECONDS", 2.0)
+        monkeypatch.setattr(topic_reader, "_STALL_SECONDS", 2.0)
         with pytest.raises(BrokerUnreachable, match=r"have not delivered anything of letters\.DLT-0"):
             async for _ in reading:
                 pass

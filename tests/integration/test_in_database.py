@@ -26,8 +26,8 @@ from streams.database.in_database import InDatabase
 from streams.database.offsets import LaneOffset, lane_offsets, seek
 from streams.delivery import Outbox, Record
 from streams.delivery.status import State
-from streams.delivery.topic_id import _TopicIdRequest, topic_id
 from streams.failure.errors import AgentContractBroken, EffectsRefused, LaneFenced, PermanentError
+from streams.kafka.topic_id import _TopicIdRequest, topic_id
 from streams.sandbox import Cluster
 
 

@@ -26,9 +26,9 @@ from support.payments import Raw
 from support.waiting import eventually
 
 from streams.delivery import Outbox, Record, Skip
-from streams.delivery.clients import close_hard, make_producer
 from streams.delivery.status import State
 from streams.failure.errors import LaneFenced, PaystreamError, PermanentError, TransientError
+from streams.kafka.clients import close_hard, make_producer
 from streams.sandbox import Cluster
 from streams.settings import FailureSettings, Guarantee
 

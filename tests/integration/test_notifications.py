@@ -23,12 +23,11 @@ from streams.commands.notifications import read_customers
 from streams.database.engine import Database
 from streams.delivery import Skip
 from streams.failure.errors import DependencyUnavailable, ExitStatus, PermanentError, TransientError
-from streams.notification_settings import NotificationSettings
 from streams.notify.mailbox import Mailbox
 from streams.notify.notifier import Notifier
 from streams.notify.webhook import sign
 from streams.sandbox.process import free_ports
-from streams.settings import settings
+from streams.settings import NotificationSettings, settings
 from streams.stores.customer import Channel, Customer
 from streams.stores.notifications import (
     LedgerEntry,

@@ -12,10 +12,10 @@ from support.payments import Raw
 from support.waiting import eventually
 
 from streams.delivery import Outbox, Record
-from streams.delivery.clients import close_hard, make_producer
 from streams.delivery.status import State
 from streams.failure.breaker import Breaker, BreakerState
 from streams.failure.errors import DependencyUnavailable, TransientError
+from streams.kafka.clients import close_hard, make_producer
 from streams.sandbox import Cluster
 from streams.settings import FailureSettings
 from streams.web.health import Health, judge

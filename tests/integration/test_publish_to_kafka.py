@@ -20,15 +20,14 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from click.testing import CliRunner, Result
 
 from streams.commands.publish import publish
-from streams.delivery.clients import client_options, close_hard, make_producer
 from streams.failure.errors import BrokerDeadlineExceeded, ExitStatus, SetupError
 from streams.invoices.event import CANCELLED, COMPLETED
 from streams.invoices.files import read_files
 from streams.invoices.publishing import Publisher
+from streams.kafka.clients import client_options, close_hard, make_producer
+from streams.kafka.topic_admin import TopicSpec, TopicState, apply_topics
 from streams.sandbox import Cluster
 from streams.settings import KafkaSettings
-from streams.topic_admin import TopicState, apply_topics
-from streams.topics import TopicSpec
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "online_retail_2010-12-01.csv"
 PARTITIONS = 4

@@ -15,12 +15,12 @@ from support.certificate import Certificate
 from support.waiting import eventually
 
 from streams.failure.errors import DependencyUnavailable, PermanentError, TransientError
-from streams.notification_settings import NotificationSettings
 from streams.notify import smtp
 from streams.notify.letter import Letter
 from streams.notify.mailbox import Mailbox
 from streams.notify.smtp import SmtpSender
 from streams.sandbox.process import free_ports
+from streams.settings import NotificationSettings
 
 LETTER = Letter("Your order", "Thank you\n.\n..\n", "<p>Thank you</p>")
 ADDRESS = "one@customer.example"

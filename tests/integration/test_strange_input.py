@@ -12,10 +12,10 @@ from support.payments import Raw, order
 from support.strange import produce_forged
 
 from agents.payments import on_payment
-from streams.failure.dead_letter_reading import read_dead_letter
+from streams.dead_letters.reading import read_dead_letter
+from streams.kafka.topic_admin import apply_topics
 from streams.sandbox import Cluster
 from streams.settings import Settings
-from streams.topic_admin import apply_topics
 from streams.topics import PLATFORM_ORDERS, declared_topics
 
 _ROOMY = {"max_message_bytes": "2097152"}

@@ -8,11 +8,11 @@ from support.agent import kafka_settings, unique
 from support.kafka import admin
 
 from streams.failure.errors import BrokerUnreachable, SetupError
+from streams.kafka.topic_admin import TopicSpec, TopicState, apply_topics
 from streams.sandbox import Cluster
 from streams.sandbox.process import free_ports
 from streams.settings import FailureSettings, Settings, TopicSettings
-from streams.topic_admin import TopicState, apply_topics
-from streams.topics import TopicSpec, declared_topics
+from streams.topics import declared_topics
 
 
 def _spec(name: str, **changes: object) -> TopicSpec:

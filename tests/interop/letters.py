@@ -12,7 +12,7 @@ from interop.recording import WRITTEN_AT_MS, Letter
 from interop.witness import Witness
 from support.kafka import create_topic, read_topic
 
-from streams.failure.dead_letter import Failure, Limits, Origin, dead_letter_headers
+from streams.dead_letters.writing import Failure, Limits, Origin, dead_letter_headers
 from streams.failure.errors import InvalidRecord, Stage
 from streams.failure.policy import Disposition
 

@@ -10,9 +10,9 @@ import pytest
 from interop.letters import KEY, LETTERS_OF, OFFSET, OWN_HEADERS, PARTITION, VALUE
 from interop.recording import DUE_AT_MS, SECOND_HOP_AT_MS, WRITTEN_AT_MS, load, scenarios
 
-from streams.dead_letter_view import dead_letter_view
-from streams.failure.dead_letter import Failure, Limits, Origin, dead_letter_headers
-from streams.failure.dead_letter_reading import DeadLetterInfo, Hop, read_dead_letter
+from streams.dead_letters.reading import DeadLetterInfo, Hop, read_dead_letter
+from streams.dead_letters.view import dead_letter_view
+from streams.dead_letters.writing import Failure, Limits, Origin, dead_letter_headers
 from streams.failure.errors import Stage, TransientError
 from streams.failure.policy import Disposition
 

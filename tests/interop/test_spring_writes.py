@@ -15,7 +15,7 @@ from interop.letters import KEY, LETTERS_OF, OFFSET, PARTITION, Written
 from interop.recording import WRITTEN_AT_MS, in_order, load, save
 from support.worker import environment
 
-from streams.failure.dead_letter_reading import read_dead_letter
+from streams.dead_letters.reading import read_dead_letter
 from streams.sandbox import Cluster
 
 _RECORDING = os.environ.get("UPDATE_GOLDEN") == "1"

@@ -12,10 +12,10 @@ from aiokafka import TopicPartition
 from faust.sensors import Monitor
 from mode.utils.queues import FlowControlEvent
 
+from streams.dead_letters.writing import Limits
 from streams.delivery import Handler
 from streams.delivery.batch import Batch, Rules
 from streams.delivery.channel import Handoff
-from streams.delivery.clients import make_consumer
 from streams.delivery.guarantee import Finishing, Guaranteed
 from streams.delivery.lane import Lane
 from streams.delivery.meter import Meter
@@ -24,9 +24,9 @@ from streams.delivery.status import LaneStatus, State
 from streams.delivery.surroundings import LaneLimits, Surroundings
 from streams.failure.breaker import Breakers
 from streams.failure.budget import BudgetLimits
-from streams.failure.dead_letter import Limits
 from streams.failure.errors import PaystreamError
 from streams.failure.policy import FailurePolicy
+from streams.kafka.clients import make_consumer
 from streams.settings import DeliverySettings, FailureSettings, Guarantee, KafkaSettings, TopicSettings
 from support.kafka import wait_until_consumed
 from support.waiting import eventually

@@ -14,8 +14,8 @@ from aiokafka.errors import (
     NotCoordinatorForGroupError,
 )
 
+from streams.kafka.topic_admin import apply_topics
 from streams.settings import KafkaSettings, Settings
-from streams.topic_admin import apply_topics
 from streams.topics import declared_topics
 from support.payments import Raw
 from support.waiting import PATIENCE, eventually

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from streams.envelope import event_headers
+from streams.kafka.envelope import event_headers
 from streams.topics import OUTPUTS, PAYMENT_COMPLETED
 
 __all__ = ["OUTPUTS"]

@@ -22,12 +22,12 @@ import yaml
 from sqlalchemy.engine import make_url
 from support.waiting import eventually
 
+from streams.kafka.topic_admin import TopicState, apply_topics
 from streams.sandbox import Cluster
 from streams.sandbox.install import install
 from streams.sandbox.java import find_java
 from streams.sandbox.lock import load_lock
 from streams.settings import PREFIX, Settings, load_settings
-from streams.topic_admin import TopicState, apply_topics
 from streams.topics import declared_topics
 
 SettingsOf = Callable[[str], Settings]

@@ -110,7 +110,7 @@ def test_the_imports_are_found_at_all() -> None:
         (("streams.delivery", "streams.failure"), ("streams.sandbox", "streams.invoices", "streams.testing")),
         (("streams.failure",), ("streams.delivery",)),
         (("streams.sandbox",), ("models", "streams.delivery", "streams.app", "streams.application")),
-        (("streams.settings", "streams.topics", "streams.envelope"), ("streams.delivery", "streams.app")),
+        (("streams.settings", "streams.topics", "streams.kafka.envelope"), ("streams.delivery", "streams.app")),
         (("streams", "agents"), ("streams.testing",)),
     ],
     ids=lambda packages: "+".join(packages),

@@ -109,7 +109,7 @@ def render() -> str:
     """Write docs/configuration.md."""
     parts = [
         "# Configuration\n\n"
-        "<!-- Written from streams/settings.py by tests/unit/test_documentation.py: change it there. -->\n\n"
+        "<!-- Written from streams/settings by tests/unit/test_documentation.py: change it there. -->\n\n"
         "Every setting is an environment variable. Durations are in seconds, sizes in bytes. A variable that is set "
         "and empty counts\nas not set. One that is wrong, or that does not exist, ends the start with status 78 and "
         "its name. Between levels there are\n**two** underscores.\n\n"

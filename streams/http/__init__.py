@@ -1,0 +1,1 @@
+"""Asking others over HTTP: what a request carries, and what an answer means."""

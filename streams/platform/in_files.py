@@ -1,0 +1,304 @@
+"""Rows in files, exactly once: a commit in two phases, with Kafka's transaction as the arbiter.
+
+::
+
+    rows ─▶ written aside, on the disk ─▶ ONE Kafka transaction ─▶ moved to where readers look
+                                          dead letters, offset,
+                                          and the files' token
+
+What happens between two of these steps decides nothing: the offset's metadata does. Whoever becomes the lane's
+owner reads it; files aside that carry its token are committed, and are moved now; all others of the partition are
+not. A former owner is fenced from the transaction, so whatever it writes aside stays there.
+
+Those others are deleted after an owner's next commit, and no sooner. An owner that is frozen while it looks what is
+aside may find files of its successor when it wakes up; that it can still commit proves that there was none.
+
+"Rename, then commit" would be simpler and is not enough: an owner that is frozen before its rename, and wakes up
+after its successor has written the same rows, would show them twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, TypeVar
+
+import pyarrow as pa
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+
+from streams.delivery.batch import Settled
+from streams.delivery.crash_points import crash_point
+from streams.delivery.guarantee import ExactlyOnce, transactional_id
+from streams.failure.errors import DependencyUnavailable, OutputRefused
+from streams.kafka.broker_step import in_time
+from streams.kafka.clients import make_producer
+from streams.kafka.group_offsets import committed_position
+from streams.platform.folder import Folder
+from streams.platform.off_loop import off_loop
+from streams.platform.ranges import FileRange, Mark, WaitingFile, note_days
+from streams.platform.rows import PlatformRow, as_batch, by_day
+from streams.settings import KafkaSettings, PlatformSettings
+
+logger = logging.getLogger(__name__)
+
+DEPENDENCY: Final = "platform files"
+"""The name under which breakers and pages show it."""
+
+T = TypeVar("T")
+
+
+# 2,000 orders of 20 lines take 100 ms, and a thread would not help: Arrow reads Python's objects with the GIL held.
+# 128 of them are some 6 ms between two chances for heartbeats and the other lanes.
+_ROWS_BETWEEN_YIELDS: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class InFiles:
+    """Finish the batches of an agent in files.
+
+    Attributes:
+        folder: where they are.
+        settings: when a file is large or old enough.
+    """
+
+    folder: Folder
+    settings: PlatformSettings
+
+    def make(
+        self, kafka: KafkaSettings, consumer: AIOKafkaConsumer, group: str, source: TopicPartition
+    ) -> FileFinisher:
+        """Make the finisher of one partition."""
+        producer = make_producer(kafka, transactional_id=transactional_id(group, source))
+        return FileFinisher(producer, consumer, group, source, self.folder, self.settings, kafka.deadline)
+
+
+class FileFinisher(ExactlyOnce):
+    """Collects the rows of one partition, and commits them when there are enough, or they are old enough.
+
+    What is held when the process dies is forgotten: it is not committed, so the next owner reads it again.
+    """
+
+    takes_effects = True
+    bounds_itself = True
+
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        consumer: AIOKafkaConsumer,
+        group: str,
+        source: TopicPartition,
+        folder: Folder,
+        settings: PlatformSettings,
+        deadline: float,
+    ) -> None:
+        super().__init__(producer, consumer, group, source)
+        self._deadline = deadline
+        self._folder = folder
+        self._settings = settings
+        self._first: int | None = None
+        """Where the range begins that is being collected; None if it begins with the first record."""
+        self._held: list[Settled] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._held_since = 0.0
+        self._held_rows = 0
+        self._held_bytes = 0
+        self._last: int | None = None
+        """Where what was taken in hand last ends: by it a second attempt at the same is known."""
+        self._begin: int | None = None
+        """Where the partition's very first range begins."""
+        self._spared: frozenset[str] = frozenset()
+        """Tokens of files aside that may have been committed: somebody set the offset, and its mark is gone."""
+        self._leftovers: list[WaitingFile] = []
+        """Files aside that were not committed before this owner's last commit, which proves that nobody will."""
+        self._unpublished: tuple[list[WaitingFile], list[Settled]] | None = None
+        """What the transaction has committed, and is still aside."""
+
+    async def committed(self) -> int | None:
+        """Return the offset to go on at, after what a former owner committed is shown.
+
+        Raises:
+            DependencyUnavailable: the folder cannot be used.
+            FilesDisagree: its files and the offset tell different stories.
+        """
+        position = await self._in_time(
+            "reading the committed offset", committed_position(self._consumer, self._group, self._source)
+        )
+        if position is None:
+            await self._off_loop(lambda: self._folder.refuse(*self._source))
+            return None
+        end: int = position.offset
+        mark = Mark.of(position.metadata)
+        aside = await self._off_loop(self._aside)
+        if mark is None:
+            self._spare([each for each in aside if each.first < end])
+            self._first = self._begin = end
+        elif mark.token:
+            await self._off_loop(lambda: self._show(mark, aside, end))
+            self._first, self._begin = end, mark.begin
+        else:
+            self._first, self._begin = mark.first, mark.begin
+        return end
+
+    def _aside(self) -> list[WaitingFile]:
+        """List the files of this partition that wait aside."""
+        return [each for each in self._folder.waiting() if (each.topic, each.partition) == self._source]
+
+    def _show(self, mark: Mark, aside: Sequence[WaitingFile], end: int) -> None:
+        """Move what is committed and still aside to where readers look."""
+        kept = [each for each in aside if each.token == mark.token]
+        if kept:
+            logger.info("%s: %d files were committed and are shown now", self._source, len(kept))
+            self._folder.publish(kept, end)
+        covered = FileRange(self._source.topic, self._source.partition, mark.first, end)
+        self._folder.require(covered, mark.day)
+        # A listing may be of a moment ago (NFS and some stores remember it): each file names its fellows.
+        for day in sorted(self._folder.days_of_range(covered, mark.day) - {mark.day}):
+            self._folder.require(covered, day)
+
+    def _spare(self, aside: Sequence[WaitingFile]) -> None:
+        if aside:
+            logger.warning(
+                "%s: the group's offset was set by somebody else, so it is not known whether %d files aside of earlier "
+                "offsets were committed. They stay where they are: %s",
+                self._source, len(aside), ", ".join(each.path for each in aside),
+            )  # fmt: skip
+        self._spared = frozenset(each.token for each in aside)
+
+    async def finish(self, settled: Settled) -> Sequence[Settled]:
+        """Collect the rows; commit them if there are enough.
+
+        Raises:
+            DependencyUnavailable: the folder cannot be used.
+        """
+        if settled.next_offset != self._last:  # or it is the second attempt at the same
+            await self._hold(settled)
+            self._last = settled.next_offset
+        return await self._commit_if(self._is_due())
+
+    async def idle(self) -> Sequence[Settled]:
+        """Commit the rows if they are old enough."""
+        return await self._commit_if(self._is_due())
+
+    async def flush(self) -> Sequence[Settled]:
+        """Commit the rows, however few they are."""
+        return await self._commit_if(bool(self._held))
+
+    async def _hold(self, settled: Settled) -> None:
+        if settled.effects:
+            rows = await _in_slices(settled.effects)
+            self._batches.append(rows)
+            self._held_rows += rows.num_rows
+            self._held_bytes += rows.nbytes
+        self._held_bytes += sum(len(output.value or b"") for output in settled.outputs)
+        if not self._held:
+            self._held_since = time.monotonic()
+        if self._first is None:
+            self._first = self._begin = settled.first_offset
+        # Without the rows: as objects they take three times the space that they take as columns.
+        self._held.append(replace(settled, effects=[]))
+        self.holding = True
+
+    async def _commit_if(self, due: bool) -> Sequence[Settled]:
+        if self._unpublished is None and due:
+            await self._commit_files()
+        if self._unpublished is None:
+            return ()
+        files, done = self._unpublished
+        for file in files:
+            await self._off_loop(partial(self._folder.publish, [file], done[-1].next_offset))
+            self.progressed()
+        self._unpublished = None
+        self.holding = bool(self._held)
+        await self._discard_leftovers()
+        return done
+
+    async def _discard_leftovers(self) -> None:
+        if not self._leftovers:
+            return
+        try:
+            await self._off_loop(lambda: self._folder.discard(self._leftovers))
+        except DependencyUnavailable as error:
+            logger.warning("%s: files that were never committed stay aside for now: %s", self._source, error.reason)
+
+    def _is_due(self) -> bool:
+        limits = self._settings
+        return bool(self._held) and (
+            time.monotonic() - self._held_since >= limits.roll_age
+            or self._held_rows >= limits.roll_rows
+            or self._held_bytes >= limits.roll_bytes
+        )
+
+    async def _commit_files(self) -> None:
+        """Write what is held aside, and commit it: from then on it counts, wherever the files are."""
+        assert self._first is not None, "set when something is held"
+        assert self._begin is not None, "likewise"
+        # Of files that are there before a commit that succeeds, none is a successor's: it would have fenced this one.
+        leftovers = [each for each in await self._off_loop(self._aside) if each.token not in self._spared]
+        files = await self._write_aside(uuid.uuid4().hex) if self._batches else []
+        token, day = (files[0].token, files[0].day) if files else ("", "")
+        end = self._held[-1].next_offset
+        mark = Mark(self._first, token, self._begin, day)
+        outputs = [output for settled in self._held for output in settled.outputs]
+        try:
+            await self._in_time(
+                "committing files", self._commit(outputs, OffsetAndMetadata(end, mark.to_text())), committing=True
+            )
+        except OutputRefused:
+            # Raised before the offset was sent. Each attempt has files of its own.
+            await self._clear(files)
+            raise
+        crash_point("before_rename")
+        self._unpublished, self._leftovers = (files, self._held), leftovers
+        self._held, self._batches, self._held_rows, self._held_bytes = [], [], 0, 0
+        if files:
+            self._first = end
+
+    async def _write_aside(self, token: str) -> list[WaitingFile]:
+        assert self._first is not None
+        tables = await off_loop(lambda: by_day(self._batches))
+        source, note = self._source, note_days(tables)
+        files = [WaitingFile(source.topic, source.partition, self._first, token, day) for day in sorted(tables)]
+        try:
+            for file in files:
+                table = tables[file.day].replace_schema_metadata(note)
+                await self._off_loop(partial(self._folder.write_aside, file, table))
+                self.progressed()
+        except DependencyUnavailable:
+            # The next attempt has a token of its own: a disk that is full would be kept full by the attempts.
+            await self._clear(files)
+            raise
+        return files
+
+    async def _clear(self, files: Sequence[WaitingFile]) -> None:
+        """Delete the files of an attempt that has failed; what cannot be deleted is a leftover of the next commit's."""
+        with contextlib.suppress(DependencyUnavailable):
+            await self._off_loop(lambda: self._folder.discard(files))
+
+    async def _in_time(self, doing: str, step: Awaitable[T], *, committing: bool = False) -> T:
+        """Await a step that needs brokers. Their deadline is not for files, which may be many and far away."""
+        source = self._source
+        who = f"{self._group}:{source.topic}-{source.partition}"
+        return await in_time(who, doing, step, self._deadline, committing=committing)
+
+    async def _off_loop(self, step: Callable[[], T]) -> T:
+        try:
+            return await off_loop(step)
+        except OSError as error:
+            raise DependencyUnavailable(DEPENDENCY, f"{self._folder.url}: {error.strerror or error}") from error
+
+
+async def _in_slices(rows: Sequence[PlatformRow]) -> pa.RecordBatch:
+    """Turn rows into columns, and let others run in between."""
+    slices = []
+    for start in range(0, len(rows), _ROWS_BETWEEN_YIELDS):
+        slices.append(as_batch(rows[start : start + _ROWS_BETWEEN_YIELDS]))
+        await asyncio.sleep(0)
+    (batch,) = pa.Table.from_batches(slices).combine_chunks().to_batches()
+    return batch
