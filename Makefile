@@ -21,8 +21,9 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 demo: $(VENV)/.installed  ## watch a day of real orders go through a real Apache Kafka
 	@$(BIN)/paystream demo
 
+# Each process has a broker of its own. Who has nothing left takes over tests of the other.
 test: $(VENV)/.installed  ## run all tests, on a real Apache Kafka
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 chaos: $(VENV)/.installed  ## kill, freeze and starve workers and brokers for a quarter of an hour, bounds asserted
 	@$(BIN)/python -m pytest tests/chaos -m "long or not long"

@@ -9,8 +9,7 @@ from models.platform import ADAPTER
 from streams.app import app
 from streams.delivery import Batch, Outbox, Record
 from streams.delivery.guarantee import Finishing
-from streams.extras import how_to_install
-from streams.failure.errors import SetupError
+from streams.failure.errors import SetupError, how_to_install
 from streams.platform.api import PlatformApi
 from streams.settings import PlatformSettings, Sink
 from streams.topics import PLATFORM_ORDERS

@@ -12,6 +12,7 @@ import async_timeout
 import hypothesis
 import pytest
 from support.databases import DIALECTS, make_url_of, postgresql_server, settings_for, upgraded
+from support.measured import lines_by_run
 
 from streams.database.engine import Database
 from streams.sandbox import Cluster
@@ -71,6 +72,18 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what was measured, whichever process ran the test."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    found = lines_by_run(reports)
+    if found:
+        terminalreporter.section("what was measured")
+    for run, lines in found.items():
+        terminalreporter.write_line(run)
+        for line in lines:
+            terminalreporter.write_line(f"  {line}")
+
+
 @pytest.fixture(autouse=True)
 def fresh_settings() -> Iterator[None]:
     """Settings are read anew in each test: the environment may be another."""
@@ -81,7 +94,7 @@ def fresh_settings() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Cluster]:
-    """One embedded broker for all tests that ask for it; name your topics and groups uniquely."""
+    """One embedded broker for all tests of this process that ask for it; name your topics and groups uniquely."""
     cluster = Cluster()
     asyncio.run(cluster.start())  # a cluster belongs to no loop, so each test may use its own
     yield cluster
@@ -90,7 +103,7 @@ def kafka() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One PostgreSQL server for all tests that ask for it; its URL."""
+    """One PostgreSQL server for all tests of this process that ask for it; its URL."""
     with postgresql_server(tmp_path_factory.mktemp("pg")) as url:
         yield url
 

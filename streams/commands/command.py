@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 import click
 
-from streams.extras import how_to_install
-from streams.failure.errors import ExitStatus, PaystreamError, SetupError
+from streams.failure.errors import ExitStatus, PaystreamError, SetupError, how_to_install
 
 if TYPE_CHECKING:
     from streams.demo.screen import Screen

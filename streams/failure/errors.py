@@ -271,3 +271,8 @@ class InputError(PaystreamError):
         self.line = line
         self.column = column
         self.reason = reason
+
+
+def how_to_install(extra: str) -> str:
+    """Say how an extra is installed that somebody lacks: from the checkout, as paystream is on no registry."""
+    return f"pip install '.[{extra}]' in the checkout of paystream"

@@ -18,8 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from streams.extras import how_to_install
-from streams.failure.errors import SandboxError
+from streams.failure.errors import SandboxError, how_to_install
 from streams.sandbox.lock import Jar, Lock, load_lock, sha256_of
 
 EXTRA = how_to_install("sandbox")

@@ -1,4 +1,4 @@
-"""The chaos tests print what they measured, also where they pass."""
+"""The chaos tests show what they measured, also where they pass."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
+from support.measured import measured
 
 from chaos.arena import Arena, Opener
-from chaos.figures import FIGURES, table
+from chaos.figures import taken
 from chaos.ledger import Ledger
 
 _HERE = Path(__file__).parent
@@ -44,23 +45,14 @@ def arena(tmp_path: Path, request: pytest.FixtureRequest) -> Opener:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the end of each worker's log where a test failed."""
+    """Show what was measured and, where a test failed, the end of each worker's log."""
     report = yield
+    seed = item.config.getoption("--chaos-seed")
+    for figure in taken():
+        measured(report, f"{figure.run}, with --chaos-seed={seed}", str(figure))
     arena = getattr(item, "_arena", None)
     if call.when == "call" and report.failed and isinstance(arena, Arena):
         report.sections.append(("folder", f"{arena.folder}: logs, and history.jsonl if it came to that"))
         for worker in arena.workers:
             report.sections.append((f"log of {worker.name}, ended with {worker.status}", worker.tail()))
     return report
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if not FIGURES:
-        return
-    terminalreporter.section("chaos: what was measured")
-    for line in table():
-        terminalreporter.write_line(line)
-    terminalreporter.write_line(
-        f"fates drawn with --chaos-seed={config.getoption('--chaos-seed')}; "
-        "all faults with their bounds asserted: make chaos"
-    )

@@ -1,11 +1,11 @@
-"""Figures that the runs measured, for the table at the end."""
+"""Figures that a run measured: asserted by its test, and shown at the end of all tests."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 FIGURES: list[Figure] = []
-"""Of this session, in the order in which they were measured."""
+"""Of the test that runs, in the order in which they were measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Figure:
 
 
 def tell(figure: Figure) -> Figure:
-    """Put a figure into the table."""
+    """Have a figure shown."""
     FIGURES.append(figure)
     return figure
 
@@ -47,9 +47,8 @@ def exceeded(run: str) -> list[str]:
     return [str(each) for each in FIGURES if each.run == run and not each.kept]
 
 
-def table() -> list[str]:
-    """Write all figures, under the name of their run."""
-    lines: list[str] = []
-    for run in dict.fromkeys(each.run for each in FIGURES):
-        lines += [run, *(f"  {each}" for each in FIGURES if each.run == run)]
-    return lines
+def taken() -> list[Figure]:
+    """Return the figures told since the last time, and forget them."""
+    figures = FIGURES.copy()
+    FIGURES.clear()
+    return figures

@@ -1,8 +1,9 @@
-"""The Spring Kafka application in ``spring/``: built once a session, run as a process per command."""
+"""The Spring Kafka application in ``spring/``: built once, run as a process per command."""
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import json
 import os
@@ -71,9 +72,12 @@ def build() -> Witness:
     if version < _OLDEST_JAVA:
         _do_without(f"Java is {version}, and Spring Kafka needs {_OLDEST_JAVA}")
     sources = _fingerprint()
-    if not _STAMP.exists() or _STAMP.read_text() != sources:
-        _compile()
-        _STAMP.write_text(sources)
+    # Tests run in several processes: one of them builds, the others wait for it.
+    with (PROJECT / ".building").open("w") as building:
+        fcntl.flock(building, fcntl.LOCK_EX)
+        if not _STAMP.exists() or _STAMP.read_text() != sources:
+            _compile()
+            _STAMP.write_text(sources)
     return Witness(java)
 
 
