@@ -435,3 +435,29 @@ async def test_a_lane_that_is_stopped_drops_a_batch_that_takes_too_long_and_its_
     assert seen == [b"0"], "nothing more of a partition that is somebody else's now"
     assert await _committed(kafka, group, source) == {}
     assert await end_offsets(kafka.bootstrap_servers, out) == {0: 0}
+
+
+@pytest.mark.parametrize("guarantee", list(Guarantee))
+async def test_no_record_is_handled_after_its_partition_is_gone_neither_in_hand_nor_waiting_for_an_actor(
+    kafka: Cluster, guarantee: Guarantee
+) -> None:
+    source, _ = await _topics(kafka, 2)
+    await produce(kafka.bootstrap_servers, source, _numbered(20))
+    held, go_on = asyncio.Event(), asyncio.Event()
+    seen: list[bytes | None] = []
+
+    async def hangs(record: Record, outbox: Outbox) -> None:
+        seen.append(record.key)
+        held.set()
+        await go_on.wait()
+
+    async with running(
+        kafka.bootstrap_servers, [source], hangs, guarantee=guarantee, stop_timeout=0.1, actors=1
+    ) as agent:
+        await held.wait()
+        states = [State.HANDLING, State.HANDLING]
+        await eventually(lambda: [lane.state for lane in agent.source.lanes.values()] == states, "two batches")
+        await agent.source.revoke()
+        go_on.set()
+        await agent.caught_up()
+    assert len(seen) == 1, "only the record that was in hand already"

@@ -28,6 +28,7 @@ from streams.failure.errors import PaystreamError
 from streams.failure.policy import FailurePolicy
 from streams.kafka.clients import make_consumer
 from streams.settings import DeliverySettings, FailureSettings, Guarantee, KafkaSettings, TopicSettings
+from streams.testing import batch, record
 from support.kafka import wait_until_consumed
 from support.waiting import eventually
 
@@ -50,6 +51,9 @@ class Running:
 
     Attributes:
         source: it.
+        servers: of its topics.
+        topics: what it reads.
+        handoff: its actors' queue.
         failures: what would have ended the process.
         batches: what the actors have been handed, in order; a batch that is tried again is there again.
     """
@@ -57,6 +61,7 @@ class Running:
     source: Source
     servers: str
     topics: Sequence[str]
+    handoff: Handoff
     failures: list[PaystreamError] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
 
@@ -66,7 +71,7 @@ class Running:
 
     def handed_over(self) -> int:
         """Count the records that actors have been handed; one of a batch that is tried again counts once."""
-        return len({(each.topic, each.partition, each.offset) for batch in self.batches for each in batch.records})
+        return len({(each.topic, each.partition, each.offset) for taken in self.batches for each in taken.records})
 
     async def consumed(self) -> None:
         """Wait until everything that its topics hold has been committed, and its lanes know it; nothing must fail."""
@@ -85,6 +90,14 @@ class Running:
             for each in waiting:
                 each.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def caught_up(self) -> None:
+        """Wait until the actors have dealt with every batch that is waiting for one."""
+        last = batch(record(None))
+        released = last.offer()
+        last.revoke()  # no handler is to see it
+        self.handoff.put_nowait(last)
+        await released
 
     def _in_hand(self) -> list[Lane]:
         return [lane for lane in self.source.lanes.values() if lane.state in (State.HANDLING, State.FINISHING)]
@@ -117,13 +130,13 @@ async def running(
         topics, group, handoff, rules, Meter(Monitor(), "agent"), Breakers(), kafka or kafka_settings(servers),
         delivery, finishing=finish, reopen_after=failure.pause_interval, fail=fail or failures.append,
     )  # fmt: skip
-    state = Running(source, servers, topics, failures)
+    state = Running(source, servers, topics, handoff, failures)
 
     async def act() -> None:
         while True:
-            batch = await handoff.get()
-            state.batches.append(batch)
-            await batch.handle(handler)
+            taken = await handoff.get()
+            state.batches.append(taken)
+            await taken.handle(handler)
 
     tasks = [asyncio.create_task(act()) for _ in range(actors)]
     try:
