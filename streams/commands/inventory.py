@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from streams.commands.command import asynchronous
+from streams.commands.csv_rows import csv_rows
 from streams.commands.database import open_database
 from streams.commands.tables import print_table
 from streams.dead_letters.text import printable
@@ -92,25 +92,11 @@ def read_opening_stock(file: Path) -> dict[str, int]:
         InputError: something is wrong in the file; it names the place.
     """
     opening: dict[str, int] = {}
-    line = 0
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            rows = csv.reader(lines, strict=True)
-            if next(rows, None) != _HEADER:
-                raise InputError(file, "the first line must be: sku,quantity", line=1)
-            for row in rows:
-                line = rows.line_num
-                if row:
-                    sku, quantity = _read_row(file, line, row)
-                    if sku in opening:
-                        raise InputError(file, "the article was there before", line=line, column="sku")
-                    opening[sku] = quantity
-    except OSError as error:
-        raise InputError(file, f"cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(file, f"not a text in UTF-8: {error}") from None
-    except csv.Error as error:
-        raise InputError(file, f"no CSV from here on: {error}", line=line + 1) from None
+    for line, row in csv_rows(file, _HEADER):
+        sku, quantity = _read_row(file, line, row)
+        if sku in opening:
+            raise InputError(file, "the article was there before", line=line, column="sku")
+        opening[sku] = quantity
     if not opening:
         raise InputError(file, "holds no articles: expected a line for each below sku,quantity")
     return opening

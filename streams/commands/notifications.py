@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import csv
 import os
 import secrets
 from datetime import datetime, timezone
@@ -16,15 +15,16 @@ import click
 from babel.core import Locale, UnknownLocaleError
 
 from streams.commands.command import asynchronous, extra
+from streams.commands.csv_rows import csv_rows
 from streams.commands.database import open_database
 from streams.failure.errors import InputError, PaystreamError, SetupError
 from streams.failure.policy import one_line
 from streams.notify.webhook import SECRET_PREFIX, key_of
 from streams.notify.webhook_url import UnfitUrl, parse_url
 from streams.settings import settings
-from streams.settings.notifications import is_address
+from streams.settings.notifications import domain_in_ascii, is_address
 from streams.stores.customer import Channel, Customer
-from streams.stores.notifications import LedgerEntry, State, forget_customer, ledger_of, load_customers
+from streams.stores.notifications import LedgerEntry, State, forget_customer, gone_customers, ledger_of, load_customers
 
 _HEADER: Final = ["customer_id", "channel", "address", "locale", "secret"]
 _LONGEST_ID: Final = 128
@@ -81,6 +81,26 @@ async def forget(customer_id: str) -> None:
         if not await forget_customer(database, customer_id):
             raise PaystreamError(f"there is no customer {customer_id}")
     click.echo(f"customer {customer_id} is forgotten")
+
+
+@notifications.command()
+@asynchronous
+async def gone() -> None:
+    """List the customers whose webhook has answered that it is gone for good (410), and since when.
+
+    They are told nothing until 'paystream notifications load' stores how they want to be told from now on; loaded
+    as they were, they are asked once more.
+
+    \b
+    Example:
+      paystream notifications gone
+    """
+    async with open_database() as database:
+        found = await gone_customers(database)
+    for customer_id, since in found:
+        click.echo(f"{_time(since)}  {customer_id}")
+    if not found:
+        click.echo("no customer's webhook is gone", err=True)
 
 
 @notifications.command()
@@ -147,6 +167,8 @@ _MEANING: Final = {
     State.CLAIMED: "claimed\n          being sent, tried again, or a dead letter:\n"
     "          see 'paystream dead-letters list'",
     State.SENT: "sent",
+    State.GONE: "gone\n          its webhook is gone for good (410), and its customer's channel is off:\n"
+    "          see 'paystream notifications gone'",
     State.REFUSED: "refused\n          a dead letter: see 'paystream dead-letters list'",
 }
 
@@ -180,21 +202,11 @@ def read_customers(file: Path, *, private: bool = False) -> list[Customer]:
         InputError: something is wrong in the file; it names the place, and does not quote what is there.
     """
     found: dict[str, Customer] = {}
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            rows = csv.reader(lines, strict=True)
-            if next(rows, None) != _HEADER:
-                raise InputError(file, f"the first line must be: {','.join(_HEADER)}", line=1)
-            for row in rows:
-                if row:
-                    customer = _read_row(file, rows.line_num, row, private)
-                    if customer.customer_id in found:
-                        raise InputError(file, "was there before", line=rows.line_num, column="customer_id")
-                    found[customer.customer_id] = customer
-    except OSError as error:
-        raise InputError(file, f"cannot be read: {error.strerror or error}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(file, f"not a CSV file in UTF-8: {type(error).__name__}") from None
+    for line, row in csv_rows(file, _HEADER):
+        customer = _read_row(file, line, row, private)
+        if customer.customer_id in found:
+            raise InputError(file, "was there before", line=line, column="customer_id")
+        found[customer.customer_id] = customer
     return list(found.values())
 
 
@@ -213,6 +225,9 @@ def _read_row(file: Path, line: int, row: list[str], private: bool) -> Customer:
     chosen = Channel(channel)
     if chosen is Channel.NONE:
         return Customer(customer_id, chosen, "", "")
+    if chosen is Channel.EMAIL:
+        # As a mail server without SMTPUTF8 takes it, too.
+        address = domain_in_ascii(address)
     if chosen is Channel.EMAIL and not _is_email(address):
         raise wrong("address", "expected an e-mail address")
     if chosen is Channel.WEBHOOK:

@@ -20,8 +20,12 @@ customers: Final = Table(
     Column("address", String(_ADDRESS), nullable=False),
     Column("locale", String(16), nullable=False),
     Column("secret", String(_IDENTIFIER), nullable=False),
+    Column("gone_at", BigInteger, nullable=True),
 )
-"""How customers want to be told. ``secret`` signs their webhooks; it is empty for everybody else."""
+"""How customers want to be told. ``secret`` signs their webhooks; it is empty for everybody else.
+
+``gone_at``: when it answered that it is gone for good (410), in seconds since 1970; it is not asked any more.
+"""
 
 notifications: Final = Table(
     "notifications",
@@ -35,4 +39,4 @@ notifications: Final = Table(
     Column("sent_at", BigInteger, nullable=True),
     Index("ix_notifications_order_id", "order_id"),
 )
-"""The ledger: what was claimed, sent and refused; times in seconds since 1970. It holds no address."""
+"""The ledger: what was claimed, sent, refused and gone; times in seconds since 1970. It holds no address."""

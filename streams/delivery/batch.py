@@ -22,7 +22,7 @@ from streams.dead_letters.writing import Failure, Limits, Origin, dead_letter_he
 from streams.delivery.outbox import Outbox, Output, Skip, Tally
 from streams.failure.budget import BudgetLimits, DeadLetterBudget
 from streams.failure.errors import AgentContractBroken, HandlerTimeout, MachineryFailure
-from streams.failure.policy import DeadLetter, FailurePolicy, Pause, Retry, decide
+from streams.failure.policy import DeadLetter, FailurePolicy, Pause, Retry, culprit_of, decide
 from streams.kafka.record import Record
 
 Handler = Callable[[Record, Outbox], "Awaitable[None] | None"]
@@ -220,7 +220,7 @@ class Batch:
         self._attempt += 1
         decision = decide(error, self._attempt, now - self._failed_since, self.rules.policy, random=random.random)
         if isinstance(decision, DeadLetter):
-            overspent = self._budget.spend() if self._budget is not None else None
+            overspent = self._budget.spend(culprit_of(error)) if self._budget is not None else None
             if overspent is not None:
                 return Halt(f"{overspent}; the next would be for: {decision.reason}")
             self._dead_letter(record, error, decision)

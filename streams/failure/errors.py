@@ -81,9 +81,20 @@ class PaystreamError(Exception):
 
 
 class RecordError(PaystreamError):
-    """One record failed. Its message must not quote the payload: it is logged."""
+    """One record failed. Its message must not quote the payload: it is logged.
+
+    Arguments:
+        args: what was seen, without payload.
+        culprit: whose fault it is, where it is one party's alone: one customer's, one host's. Any text that is the
+            same for the same party; compared and never shown. A partition does not halt over the letters of one
+            party, however many they are.
+    """
 
     stage: Stage = Stage.HANDLE
+
+    def __init__(self, *args: object, culprit: str = "") -> None:
+        super().__init__(*args)
+        self.culprit = culprit
 
 
 class PermanentError(RecordError):
@@ -114,10 +125,11 @@ class TransientError(RecordError):
     Arguments:
         args: what was seen, without payload.
         after: seconds that whoever was asked wants to be left alone; the policy says how far it is heeded.
+        culprit: whose fault it is, where it is one party's alone.
     """
 
-    def __init__(self, *args: object, after: float = 0.0) -> None:
-        super().__init__(*args)
+    def __init__(self, *args: object, after: float = 0.0, culprit: str = "") -> None:
+        super().__init__(*args, culprit=culprit)
         self.after = after
 
 

@@ -165,6 +165,12 @@ def _classified(error: Exception) -> RecordError | ValidationError | None:
     return next((each for each in causes(error) if isinstance(each, (RecordError, ValidationError))), None)
 
 
+def culprit_of(error: Exception) -> str:
+    """Return whose fault a failure is, where it is one party's alone; nothing otherwise."""
+    found = _classified(error)
+    return found.culprit if isinstance(found, RecordError) else ""
+
+
 def _stage(found: RecordError | ValidationError | None) -> Stage:
     if isinstance(found, RecordError):
         return found.stage

@@ -1,4 +1,4 @@
-"""Which customers' hosts are down, so that what is for them does not hold up what is for everybody else."""
+"""Which customers' hosts are down, or put us off each time, so that others' messages do not wait for theirs."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class DownHosts:
     """Remembers hosts that do not answer; one for each worker.
 
     A host is down once three messages in a row have failed, over at least fifteen seconds. It is then given one
-    message a minute, and whatever it answers, short of an error of its own, makes it as good as any other. Failures
-    with more than a minute in between are not in a row.
+    message a minute. Whatever it answers makes it as good as any other, unless it is an error of its own or puts us
+    off. Failures with more than a minute in between are not in a row.
 
     Arguments:
         clock: seconds since 1970.
@@ -76,7 +76,7 @@ class DownHosts:
         if 0 <= now - found.tried_at < _TRY_EVERY:
             since = datetime.fromtimestamp(found.since, timezone.utc).strftime("%Y-%m-%d %H:%MZ")
             raise PermanentError(
-                f"webhook {host} has been down since {since}, and is tried once a minute: until it answers, what is "
+                f"webhook {host} has been down since {since}, and is tried once a minute: until it takes one, what is "
                 "for it goes to the dead letters at once; see 'Letters and webhooks' in docs/operations.md"
             )
         found.tried_at = now

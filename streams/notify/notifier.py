@@ -11,22 +11,29 @@ the process died in between, or the database went down. It is sent again, with t
 
 from __future__ import annotations
 
+import logging
 import math
+from typing import Final
 
 from models.notification import NotificationRequest
 from streams.database.engine import Database
 from streams.delivery import Skip
 from streams.delivery.crash_points import crash_point
-from streams.failure.errors import PermanentError
+from streams.failure.errors import PermanentError, RecordError
 from streams.notify.down_hosts import DownHosts
 from streams.notify.host_limits import HostLimits
 from streams.notify.letter import write_letter
 from streams.notify.smtp import SmtpSender
-from streams.notify.webhook import WebhookSender
+from streams.notify.webhook import WebhookGone, WebhookSender
 from streams.notify.webhook_url import host_of
 from streams.settings.notifications import NotificationSettings, zone_of
 from streams.stores.customer import Channel, Customer
-from streams.stores.notifications import State, claim, find_customer, record
+from streams.stores.notifications import State, claim, find_customer, record, turn_off
+
+logger = logging.getLogger(__name__)
+
+_GONE: Final = "gone"
+"""What a request is skipped for whose customer's webhook is gone."""
 
 
 class Notifier:
@@ -60,7 +67,7 @@ class Notifier:
         """Tell the customer of a request.
 
         Raises:
-            Skip: there is nobody to tell, they do not wish to be told, or have been told.
+            Skip: there is nobody to tell, they do not wish to be told, have been told, or their webhook is gone.
             PermanentError: the receiver will never take it, or has been down for a while.
             TransientError: it may take it later.
             DependencyUnavailable: the database or the mail server is down.
@@ -72,15 +79,30 @@ class Notifier:
             raise Skip("unknown customer")
         if customer.channel is Channel.NONE:
             raise Skip("opted out")
+        if customer.gone:
+            raise Skip(_GONE)
         if not await claim(self._database, request.request_id, request.order_id, customer.channel):
             raise Skip("already sent")
         try:
             await self._send(request, customer)
-        except PermanentError:
-            await record(self._database, request.request_id, State.REFUSED)
+        except WebhookGone as error:
+            await self._turn_off(request, customer, error)
+            raise Skip(_GONE) from None
+        except RecordError as error:
+            error.culprit = f"customer {customer.customer_id}"
+            if isinstance(error, PermanentError):
+                await record(self._database, request.request_id, State.REFUSED)
             raise
         crash_point("after_notify")
         await record(self._database, request.request_id, State.SENT)
+
+    async def _turn_off(self, request: NotificationRequest, customer: Customer, error: WebhookGone) -> None:
+        await record(self._database, request.request_id, State.GONE)
+        if await turn_off(self._database, customer):
+            logger.warning(
+                "%s: the channel of the customer of request %s is off until 'paystream notifications load' sets it "
+                "again; 'paystream notifications gone' lists such customers", error, request.request_id,
+            )  # fmt: skip
 
     async def _send(self, request: NotificationRequest, customer: Customer) -> None:
         if customer.channel is Channel.EMAIL:

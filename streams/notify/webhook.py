@@ -31,8 +31,16 @@ _LONGEST_SECRET: Final = 64
 _LONGEST_HEEDED: Final = 30.0
 
 
+# Source: the Standard Webhooks specification, "Deliverability and reliability": the endpoint is to be disabled.
+_GONE: Final = 410
+
+
 class WebhookDown(TransientError):
-    """A webhook's server does not answer, or says that it is in trouble (5xx)."""
+    """A webhook's server does not answer, is in trouble (5xx), or puts us off (408, 425, 429)."""
+
+
+class WebhookGone(PermanentError):
+    """A webhook's server says that there will never be anybody again (410): its customer's channel is to be off."""
 
 
 class NeverAsked(PermanentError):
@@ -96,10 +104,10 @@ class WebhookSender:
 
         Raises:
             NeverAsked: the URL may not be called, or nothing can be signed with the secret.
+            WebhookGone: the server says so (410).
             PermanentError: the server refuses the message: 3xx and 4xx.
-            WebhookDown: the server is in trouble (5xx), or does not answer. It is one customer's: all others must
-                not wait for it, as they would for a dependency.
-            TransientError: the server asks for another attempt (408, 425, 429).
+            WebhookDown: the server is in trouble (5xx), does not answer, or puts us off (408, 425, 429). It is one
+                customer's: all others must not wait for it, as they would for a dependency.
         """
         target = self._target(url)
         body = json.dumps(
@@ -119,10 +127,12 @@ class WebhookSender:
             raise WebhookDown(f"{who} does not answer: {why_not(error)}") from None
         except ValueError:
             raise NeverAsked("the customer's webhook has no valid URL") from None
+        if status == _GONE:
+            raise WebhookGone(f"{who} answered 410: it is gone for good")
         after = min(asked_to_wait(retry_after, time.time()), _LONGEST_HEEDED)
         try:
             judge_answer(status, who, after)
-        except DependencyUnavailable as error:
+        except (DependencyUnavailable, TransientError) as error:
             raise WebhookDown(str(error), after=after) from None
 
     def _target(self, url: str) -> URL:

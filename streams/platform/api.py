@@ -24,7 +24,7 @@ _DEFECT: Final = 500
 # It is our token that is refused, and no record's fault.
 _UNAUTHORIZED: Final = (401, 403)
 # Nor is it one's fault that there is no such place, or none that is posted JSON to.
-_WRONG_PLACE: Final = (404, 405, 415)
+_WRONG_PLACE: Final = (404, 405, 410, 415)
 # It asks for time, and would of the next record, too.
 _LATER: Final = (408, 425, 429)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from datetime import timezone, tzinfo
 from email.errors import MessageError
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
+import idna
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from streams.settings.section import Section
@@ -27,21 +29,43 @@ def is_address(text: str) -> bool:
     return _ADDRESS.fullmatch(text) is not None and text.isprintable() and "=?" not in text
 
 
+def domain_in_ascii(address: str) -> str:
+    """Write an address's domain as the domain name system has it: ``a@bücher.example`` is ``a@xn--bcher-kva.example``.
+
+    Sources: RFC 5891, and UTS #46 for upper case and full-width forms. What is no such domain is left as it is, for
+    :func:`is_address` to refuse.
+    """
+    local_part, at, domain = address.rpartition("@")
+    if not at or domain.isascii():
+        return address
+    try:
+        return f"{local_part}@{idna.encode(domain, uts46=True).decode()}"
+    except idna.IDNAError:
+        return address
+
+
 def address_of(sender: str) -> str:
     """Return the address of a sender such as ``The shop <orders@shop.example>``.
 
     Raises:
         ValueError: it is not one address, with or without a name before it.
     """
+    return _mailbox(sender).addr_spec
+
+
+def _mailbox(sender: str) -> Address:
     message = EmailMessage(policy=SMTP)
     try:
         message["From"] = sender
         (found,) = [] if message["From"].defects else message["From"].addresses
+        if not found.username or not found.domain:
+            raise ValueError("no address")
+        address = domain_in_ascii(found.addr_spec)
     except (ValueError, LookupError, MessageError):  # LookupError: what Python's parser makes of "a@"
-        found = None
-    if found is None or not is_address(found.addr_spec) or not found.addr_spec.isascii():
+        address = ""
+    if not is_address(address) or not address.isascii():
         raise ValueError("expected one address, as in: The shop <orders@shop.example>")
-    return str(found.addr_spec)
+    return Address(display_name=found.display_name, addr_spec=address)
 
 
 def zone_of(name: str) -> tzinfo:
@@ -109,8 +133,8 @@ class NotificationSettings(Section):
     @field_validator("sender")
     @classmethod
     def _one_mailbox(cls, value: str) -> str:
-        address_of(value)
-        return value
+        mailbox = _mailbox(value)
+        return value if mailbox.addr_spec in value else str(mailbox)
 
     @field_validator("time_zone")
     @classmethod

@@ -25,6 +25,7 @@ class Customer:
         locale: language of the letters, ``en`` or ``ko``, with a region if there is one (``en_GB``); empty with
             no channel.
         secret: signs webhooks; empty for everybody else.
+        gone: whether the webhook has said that it is gone for good (410), and is not asked any more.
     """
 
     customer_id: str
@@ -32,3 +33,4 @@ class Customer:
     address: str = field(repr=False)
     locale: str
     secret: str = field(default="", repr=False)
+    gone: bool = False

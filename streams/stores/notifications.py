@@ -25,7 +25,7 @@ _CLAIM: Final = (
 _LOAD: Final = (
     "INSERT INTO customers (customer_id, channel, address, locale, secret) {rows} "
     "ON CONFLICT (customer_id) DO UPDATE SET channel = excluded.channel, address = excluded.address, "
-    "locale = excluded.locale, secret = excluded.secret"
+    "locale = excluded.locale, secret = excluded.secret, gone_at = NULL"
 )
 
 
@@ -37,6 +37,8 @@ class State(str, enum.Enum):
     SENT = "sent"
     REFUSED = "refused"
     """Its receiver will never take it, or has been down for a while; it is a dead letter."""
+    GONE = "gone"
+    """Its receiver says that it is gone for good (410): the customer's channel is off, and it was skipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,10 @@ async def find_customer(database: Database, customer_id: str) -> Customer | None
     async with database.reading() as connection:
         found = await connection.execute(select(customers).where(customers.c.customer_id == customer_id))
         row = found.one_or_none()
-    return None if row is None else Customer(row.customer_id, Channel(row.channel), row.address, row.locale, row.secret)
+    if row is None:
+        return None
+    gone = row.gone_at is not None
+    return Customer(row.customer_id, Channel(row.channel), row.address, row.locale, row.secret, gone)
 
 
 async def claim(database: Database, request_id: str, order_id: str, channel: Channel) -> int:
@@ -89,10 +94,35 @@ async def record(database: Database, request_id: str, state: State) -> None:
     """
     sent_at = int(time.time()) if state is State.SENT else None
     changed = update(notifications).where(notifications.c.request_id == request_id)
-    if state is State.REFUSED:
+    if state in (State.REFUSED, State.GONE):
         changed = changed.where(notifications.c.state != State.SENT.value)
     async with database.transaction() as connection:
         await connection.execute(changed.values(state=state.value, sent_at=sent_at))
+
+
+async def turn_off(database: Database, customer: Customer) -> bool:
+    """Note that a customer's webhook is gone, unless another one has been loaded meanwhile; say whether that is news.
+
+    Raises:
+        DependencyUnavailable: the database is down.
+    """
+    same = (customers.c.customer_id == customer.customer_id, customers.c.address == customer.address)
+    changed = update(customers).where(*same, customers.c.gone_at.is_(None)).values(gone_at=int(time.time()))
+    async with database.transaction() as connection:
+        return bool((await connection.execute(changed)).rowcount)
+
+
+async def gone_customers(database: Database) -> list[tuple[str, int]]:
+    """Return the customers whose webhook is gone, and since when: seconds since 1970.
+
+    Raises:
+        DependencyUnavailable: the database is down.
+    """
+    columns = customers.c
+    query = select(columns.customer_id, columns.gone_at).where(columns.gone_at.is_not(None))
+    async with database.reading() as connection:
+        rows = await connection.execute(query.order_by(columns.gone_at, columns.customer_id))
+        return [(row.customer_id, row.gone_at) for row in rows]
 
 
 async def ledger_of(database: Database, name: str) -> list[LedgerEntry]:

@@ -14,20 +14,26 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
+from support.agent import running, unique
 from support.databases import opened
+from support.kafka import create_topic, produce, read_topic
+from support.payments import Raw
 from support.receiver import receiver
 from support.requests import REQUEST
 
+from models.notification import ADAPTER
 from streams.commands.notifications import notifications as command
 from streams.commands.notifications import read_customers
 from streams.database.engine import Database
-from streams.delivery import Skip
-from streams.failure.errors import DependencyUnavailable, ExitStatus, PermanentError, TransientError
+from streams.delivery import Outbox, Record, Skip
+from streams.delivery.status import State as LaneState
+from streams.failure.errors import DependencyUnavailable, ExitStatus, PermanentError, RecordError, TransientError
 from streams.notify.mailbox import Mailbox
 from streams.notify.notifier import Notifier
-from streams.notify.webhook import sign
+from streams.notify.webhook import WebhookDown, sign
+from streams.sandbox import Cluster
 from streams.sandbox.process import free_ports
-from streams.settings import NotificationSettings, settings
+from streams.settings import FailureSettings, NotificationSettings, settings
 from streams.stores.customer import Channel, Customer
 from streams.stores.notifications import (
     LedgerEntry,
@@ -35,13 +41,16 @@ from streams.stores.notifications import (
     claim,
     find_customer,
     forget_customer,
+    gone_customers,
     ledger_of,
     load_customers,
     record,
+    turn_off,
 )
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BY_MAIL = Customer("17850", Channel.EMAIL, "one@customer.example", "ko")
+BY_WEBHOOK = Customer("17850", Channel.WEBHOOK, "https://customer.example/", "en", SECRET)
 
 
 @asynccontextmanager
@@ -169,18 +178,78 @@ async def test_a_webhook_is_signed_and_a_repeat_has_the_same_id(database: Databa
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (429, TransientError), (503, TransientError), (0, TransientError), (410, PermanentError),
-        (302, PermanentError),
+        (429, WebhookDown), (503, WebhookDown), (0, WebhookDown), (403, PermanentError), (302, PermanentError),
     ],
 )  # fmt: skip
 async def test_what_a_webhooks_receiver_answers_decides(
-    database: Database, status: int, error: type[Exception]
+    database: Database, status: int, error: type[RecordError]
 ) -> None:
     async with receiver(status) as hook, notifier(database, webhook_timeout=10 if status else 0.5) as made:
-        await load_customers(database, [Customer("17850", Channel.WEBHOOK, hook.url, "en", SECRET)])
-        with pytest.raises(error):
+        await load_customers(database, [replace(BY_WEBHOOK, address=hook.url)])
+        with pytest.raises(error) as raised:
             await made.tell(REQUEST)
     assert len(hook.posts) == 1
+    assert raised.value.culprit == "customer 17850", "no partition is to halt over it"
+
+
+async def test_a_webhook_that_is_gone_is_not_asked_again_until_it_is_loaded_again(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with receiver(410, 410, 200) as hook, notifier(database) as made:
+        customer = replace(BY_WEBHOOK, address=hook.url)
+        await load_customers(database, [customer])
+        for number in range(4):
+            with pytest.raises(Skip, match=r"^gone$"):
+                await made.tell(replace(REQUEST, request_id=f"r{number}"))
+        assert len(hook.posts) == 1
+        states = [entry.state for entry in await ledger_of(database, REQUEST.order_id)]
+        assert states == [State.GONE], "what was not asked is not in the ledger"
+        (said,) = [line.getMessage() for line in caplog.records if line.name == "streams.notify.notifier"]
+        assert said.startswith("webhook 127.0.0.1 answered 410: it is gone for good: the channel of the customer of ")
+        assert [name for name, _ in await gone_customers(database)] == ["17850"]
+        await load_customers(database, [customer])
+        assert await gone_customers(database) == []
+        with pytest.raises(Skip, match=r"^gone$"):
+            await made.tell(replace(REQUEST, request_id="r5"))
+        await load_customers(database, [customer])
+        await made.tell(replace(REQUEST, request_id="r6"))
+    assert len(hook.posts) == 3
+
+
+async def test_a_webhook_that_was_loaded_while_the_former_said_that_it_was_gone_stays_on(database: Database) -> None:
+    former = replace(BY_WEBHOOK, address="https://former.example/")
+    await load_customers(database, [BY_WEBHOOK])
+    assert not await turn_off(database, former)
+    assert await gone_customers(database) == []
+    assert await turn_off(database, BY_WEBHOOK)
+    assert not await turn_off(database, BY_WEBHOOK), "it is no news the second time"
+
+
+async def test_a_hundred_refusals_of_one_customer_halt_nobody_and_the_others_are_told(
+    kafka: Cluster, database: Database
+) -> None:
+    servers, topic = kafka.bootstrap_servers, unique("requests")
+    for name in (topic, topic + ".DLT"):
+        await create_topic(servers, name, 1)
+    requests = [
+        replace(REQUEST, request_id=f"r{number}", customer_id="2" if number % 10 else "1") for number in range(60)
+    ]
+    values = [ADAPTER.dump_json(each, by_alias=True) for each in requests]
+    await produce(servers, topic, [Raw(0, b"%d" % number, value) for number, value in enumerate(values)])
+    async with receiver(*[403] * 54) as hook, Mailbox() as mailbox, notifier(database, mailbox.port) as made:
+        await load_customers(
+            database, [replace(BY_WEBHOOK, customer_id="2", address=hook.url), replace(BY_MAIL, customer_id="1")]
+        )
+
+        async def tell(record: Record, out: Outbox) -> None:
+            await made.tell(record.parse_as(ADAPTER))
+
+        strict = FailureSettings(max_consecutive_dead_letters=5, max_dead_letter_share=0.2, dead_letter_window=20)
+        async with running(servers, [topic], tell, failure=strict) as agent:
+            await agent.consumed()
+            assert agent.lane(0).state is not LaneState.HALTED
+    assert (len(mailbox.letters), len(hook.posts)) == (6, 54)
+    assert len(await read_topic(servers, topic + ".DLT")) == 54
 
 
 async def test_a_former_owner_that_wakes_up_does_not_take_back_that_it_was_sent(database: Database) -> None:
@@ -346,6 +415,32 @@ def test_addresses_that_exist_are_taken(tmp_path: Path, address: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "stored"),
+    [
+        ("a@b\u00fccher.example", "a@xn--bcher-kva.example"),
+        ("\u00fc@B\u00dcCHER.example", "\u00fc@xn--bcher-kva.example"),
+        ("a@\uc0c1\uc810.example", "a@xn--hg4bs7k.example"),
+    ],
+)
+def test_a_domain_of_another_alphabet_is_stored_as_the_domain_name_system_has_it(
+    tmp_path: Path, address: str, stored: str
+) -> None:
+    file = tmp_path / "customers.csv"
+    file.write_text(f"customer_id,channel,address,locale,secret\n1,email,{address},en,\n", encoding="utf-8")
+    assert read_customers(file) == [Customer("1", Channel.EMAIL, stored, "en")]
+
+
+def test_a_row_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "customers.csv"
+    rows = [f"{number},none,,,\n".encode() for number in range(5_000)]
+    rows[4_000] = b"4000,email,priv\xe4te@b.example,en,\n"
+    file.write_bytes(b"customer_id,channel,address,locale,secret\n" + b"".join(rows))
+    result = run("sqlite:///nowhere/at/all.db", "load", file)
+    assert result.exit_code == ExitStatus.BAD_INPUT
+    assert f"{file}:4002: not UTF-8: byte 16 of the line is 0xe4" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
     ("row", "place"),
     [
         (",email,a@b.example,en,", "'customer_id'"),
@@ -362,7 +457,9 @@ def test_addresses_that_exist_are_taken(tmp_path: Path, address: str) -> None:
         ("1,webhook,https://customer.example/private,en,whsec_" + "AAAA" * 22, "'secret'"),
         ("1,email,=?utf-8?q?private?=@b.example,en,", "'address'"),
         ("1,email," + "\u00ed" * 33 + "private@b.example,en,", "'address'"),
-        ("1,email,private@b\u00fccher.example,en,", "'address'"),
+        ("1,email,private@b\u00fccher..example,en,", "'address'"),
+        ("1,email,private@\u2065.example,en,", "'address'"),
+        ('1,none,,,\n\n2,none,"private\n,,,\n3,none,,,', ":4: no CSV: a quote is not closed"),
         ("1,email,private(x)@b.example,en,", "'address'"),
         ("1,email,[private@b.example,en,", "'address'"),
         ("1,email,private..x@b.example,en,", "'address'"),

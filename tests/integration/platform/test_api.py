@@ -49,6 +49,7 @@ async def test_every_record_is_posted_once_in_order_under_its_own_key_and_what_i
         (302, DependencyUnavailable),
         (404, DependencyUnavailable),
         (405, DependencyUnavailable),
+        (410, DependencyUnavailable),
         (408, DependencyUnavailable),
         (409, TransientError),
         (415, DependencyUnavailable),
@@ -75,7 +76,15 @@ async def test_the_answer_of_the_api_decides(status: int, error: type[Exception]
 
 @pytest.mark.parametrize(
     ("status", "setting"),
-    [(301, "API_URL"), (404, "API_URL"), (405, "API_URL"), (415, "API_URL"), (401, "API_TOKEN"), (409, "API_CONFLICT")],
+    [
+        (301, "API_URL"),
+        (404, "API_URL"),
+        (405, "API_URL"),
+        (410, "API_URL"),
+        (415, "API_URL"),
+        (401, "API_TOKEN"),
+        (409, "API_CONFLICT"),
+    ],
 )
 async def test_what_a_setting_could_mend_names_the_setting(status: int, setting: str) -> None:
     async with receiver(status) as platform:

@@ -57,6 +57,35 @@ def test_what_has_left_the_window_is_forgotten() -> None:
     assert spend(budget, "." * 10 + "x" * 5) == []
 
 
+def test_of_one_partys_letters_in_a_row_one_counts() -> None:
+    budget = DeadLetterBudget(IN_A_ROW)
+    assert [budget.spend("customer 1") for _ in range(500)] == [None] * 500
+    assert [budget.spend("customer 2"), budget.spend()] == [None, None]
+    assert budget.spend("customer 1") is None
+    assert budget.spend("customer 3") == "3 records in a row were dead-lettered (the limit is 3)"
+
+
+def test_of_one_partys_letters_among_others_one_counts_for_the_share() -> None:
+    budget = DeadLetterBudget(SHARE)
+    for _ in range(500):
+        assert budget.spend("customer 1") is None
+        budget.passed()
+    assert len(spend(budget, "xxxxxx")) == 1
+
+
+def test_a_party_that_was_not_to_blame_for_long_is_forgotten_and_the_others_are_not() -> None:
+    budget = DeadLetterBudget(BudgetLimits(consecutive=100, share=1.0, window=2))
+    for culprit in ("a", "b", "a", "c", "a"):
+        assert budget.spend(culprit) is None
+    assert set(budget._blamed) == {"a", "c"}
+
+
+def test_if_everybodys_letters_fail_it_is_as_with_nobodys() -> None:
+    budget = DeadLetterBudget(IN_A_ROW)
+    refusals = [budget.spend(f"customer {number}") for number in range(5)]
+    assert [each is None for each in refusals] == [True, True, True, False, False]
+
+
 def test_one_lane_alone_in_a_thousand_bad_records_does_not_halt_by_the_defaults() -> None:
     assert spend(DeadLetterBudget(BudgetLimits(100, 0.5, 1_000)), ("." * 90 + "x" * 10) * 100) == []
 

@@ -142,6 +142,10 @@ def test_a_sender_is_an_address_with_or_without_a_name(sender: str) -> None:
     assert NotificationSettings(sender=sender).sender == sender
 
 
+def test_a_senders_domain_of_another_alphabet_is_written_as_the_domain_name_system_has_it() -> None:
+    assert NotificationSettings(sender="Bücher <o@bücher.example>").sender == "Bücher <o@xn--bcher-kva.example>"
+
+
 @pytest.mark.parametrize("zone", ["Nowhere/At/All", "Europe", "../UTC", "KST+9"])
 def test_a_time_zone_that_is_none_ends_a_worker_with_the_variables_name(
     monkeypatch: pytest.MonkeyPatch, zone: str
