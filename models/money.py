@@ -7,40 +7,13 @@ floating-point number by most programs, and 0.1 is not one of those.
 from __future__ import annotations
 
 import decimal
-from collections.abc import Mapping
 from decimal import Decimal
-from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import GetPydanticSchema, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
-_TWO_DIGITS = """
-    AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF
-    CHW CNY COP COU CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL
-    HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU
-    MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR
-    SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED
-    VES WST XAD XCD XCG YER ZAR ZMW ZWG
-"""
-# Withdrawn in 2025 and 2026. Orders paid in them are still refunded, corrected and replayed.
-_WITHDRAWN_OF_LATE = "ANG BGN"
-_DIGITS = {
-    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
-    2: _TWO_DIGITS + _WITHDRAWN_OF_LATE,
-    3: "BHD IQD JOD KWD LYD OMR TND",
-    4: "CLF UYW",
-}
-
-MINOR_UNITS: Mapping[str, int] = MappingProxyType(
-    {code: digits for digits, codes in _DIGITS.items() for code in codes.split()}
-)
-"""Fraction digits of each currency, by alphabetic code.
-
-Source: ISO 4217:2015, list one ("current currency and funds code list", column "minor unit") as
-published by its maintenance agency, SIX. Metals, bond units, special drawing rights and the codes for
-testing have no minor unit there, cannot be paid with, and are left out.
-"""
+from models.currencies import MINOR_UNITS
 
 _QUANTA = {code: Decimal(1).scaleb(-digits) for code, digits in MINOR_UNITS.items()}
 
@@ -58,6 +31,9 @@ EXACT = decimal.Context(prec=_PRECISION, traps=[decimal.Inexact, decimal.Invalid
 _ROUNDING = decimal.Context(prec=_PRECISION, rounding=decimal.ROUND_HALF_UP, traps=[decimal.InvalidOperation])
 
 _PLAIN = rf"[0-9]{{1,{MAX_INTEGER_DIGITS}}}(\.[0-9]{{1,{MAX_FRACTION_DIGITS}}})?"
+# Finds all but a minus before a plain number that is not zero: 0E-8, -0.00 and -x are many things, but not below zero.
+# It is written without "not", which the engine that runs it in linear time does not have.
+_NOT_BELOW_ZERO: Final = r"^(?:[^-]|$|-[0.]*$|-.*[^0-9.]|-\.|-.*\.$|-.*\..*\.)"
 
 
 def _amount_schema() -> CoreSchema:
@@ -70,7 +46,7 @@ def _amount_schema() -> CoreSchema:
                 custom_error_message='must be text, such as "139.10": money as a JSON number loses exactness',
             ),
             core_schema.custom_error_schema(
-                core_schema.str_schema(pattern="^[^-]*$"),
+                core_schema.str_schema(pattern=_NOT_BELOW_ZERO),
                 custom_error_type="money_negative",
                 custom_error_message="must not be negative",
             ),
@@ -106,7 +82,7 @@ Amount = Annotated[
 _CURRENCY_SCHEMA = core_schema.custom_error_schema(
     core_schema.literal_schema(sorted(MINOR_UNITS)),
     custom_error_type="currency",
-    custom_error_message="unknown currency: expected an ISO 4217 code such as GBP",
+    custom_error_message="unknown currency: expected an ISO 4217 code such as GBP, in use or withdrawn since 2002",
 )
 Currency = Annotated[str, GetPydanticSchema(lambda _source, _handler: _CURRENCY_SCHEMA)]
 """An alphabetic code of ISO 4217, in capitals."""
@@ -115,11 +91,20 @@ Currency = Annotated[str, GetPydanticSchema(lambda _source, _handler: _CURRENCY_
 _quantize = _ROUNDING.quantize
 
 
+def minor_unit(currency: str) -> Decimal:
+    """Return the smallest amount that can be paid: 0.01 GBP.
+
+    Raises:
+        KeyError: the currency is not in :data:`models.currencies.MINOR_UNITS`.
+    """
+    return _QUANTA[currency]
+
+
 def rounded(value: Decimal, currency: str) -> Decimal:
     """Round half up to the currency's minor unit, as an invoice's total is.
 
     Raises:
-        KeyError: the currency is not in :data:`MINOR_UNITS`.
+        KeyError: the currency is not in :data:`models.currencies.MINOR_UNITS`.
     """
     return _quantize(value, _QUANTA[currency])
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
-from models.money import EXACT, Amount, Currency, is_payable, rounded
+from models.money import EXACT, Amount, Currency, is_payable, minor_unit, rounded
 from models.wire import WIRE, Identifier, Label
 
 # A Java int, which is what a Jackson producer has. Strict: JSON's true is not one piece.
@@ -111,7 +111,7 @@ class OrderEvent(BaseModel):
             total = _fma(line.quantity, line.unit_price, total)
         payable = rounded(total, self.currency)
         if self.amount != payable or not payable:
-            raise _contradiction(self)
+            raise _contradiction(self, payable)
         # The same sum with all the digits of its currency, so that all outputs write it alike.
         object.__setattr__(self, "amount", payable)
         return self
@@ -126,11 +126,39 @@ def by_article(lines: Iterable[Line]) -> dict[str, tuple[int, Decimal]]:
     return added
 
 
-def _contradiction(event: OrderEvent) -> PydanticCustomError:
+def _contradiction(event: OrderEvent, payable: Decimal) -> PydanticCustomError:
     if not event.lines:
         return PydanticCustomError("no_lines", "there must be at least one line")
     if not event.amount:
         return PydanticCustomError("amount_zero", "amount must be greater than 0")
     if not is_payable(event.amount, event.currency):
         return PydanticCustomError("amount_digits", "amount has more fraction digits than its currency")
-    return PydanticCustomError("amount_sum", "amount is not the sum of the lines")
+    if not payable:
+        return PydanticCustomError("amount_for_nothing", "amount is above 0, and the sum of the lines is 0")
+    return _rounded_otherwise(event, payable) or PydanticCustomError("amount_sum", "amount is not the sum of the lines")
+
+
+def _rounded_otherwise(event: OrderEvent, payable: Decimal) -> PydanticCustomError | None:
+    """Say by how much an amount differs, if no more than rounding can move a sum; else None.
+
+    The difference, and neither the amount nor the sum: what an order came to is for who may see its payload.
+    """
+    difference = EXACT.subtract(event.amount, payable)
+    # Half a minor unit for each line that was rounded by itself, and a whole one for a sum that was cut off.
+    if 2 * abs(difference) > (len(event.lines) + 2) * minor_unit(event.currency):
+        return None
+    one_by_one = _ZERO
+    for line in event.lines:
+        price = rounded(EXACT.multiply(line.unit_price, line.quantity), event.currency)
+        one_by_one = EXACT.add(one_by_one, price)
+    return PydanticCustomError(
+        "amount_rounding",
+        "amount is not the sum of the lines but {difference} {currency} {which}, {how}: "
+        "lines are added up exactly, and the sum is rounded once, half up",
+        {
+            "difference": format(abs(difference), "f"),
+            "currency": event.currency,
+            "which": "more" if difference > 0 else "less",
+            "how": "as if each line were rounded" if one_by_one == event.amount else "which looks like rounding",
+        },
+    )

@@ -14,7 +14,7 @@ from babel.dates import format_date
 from babel.numbers import format_currency
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateNotFound, select_autoescape
 
-from models.money import MINOR_UNITS
+from models.currencies import MINOR_UNITS
 from models.notification import NotificationRequest
 from streams.failure.errors import PermanentError
 

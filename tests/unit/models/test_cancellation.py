@@ -90,7 +90,7 @@ def test_a_quantity_that_is_no_positive_whole_number_is_refused(quantity: object
 
 
 def test_an_amount_that_is_not_the_sum_of_the_lines_is_refused() -> None:
-    assert problem(amount="27.51") == "amount is not the sum of the lines"
+    assert problem(amount="27.60") == "amount is not the sum of the lines"
 
 
 def test_a_cancellation_that_gives_nothing_back_is_refused() -> None:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from models.money import EXACT, MINOR_UNITS, Amount, Currency, is_payable, rounded, written
+from models.currencies import MINOR_UNITS, WITHDRAWN
+from models.money import EXACT, Amount, Currency, is_payable, rounded, written
 from streams.failure.policy import safe_reason
 
 AMOUNT: TypeAdapter[Decimal] = TypeAdapter(Amount)
@@ -46,8 +47,28 @@ def test_each_currency_has_its_own_number_of_fraction_digits(currency: str, digi
 
 
 def test_the_table_is_as_large_as_the_standards_list_and_every_code_is_three_capitals() -> None:
-    assert 160 <= len(MINOR_UNITS) <= 180
+    assert 160 <= len(MINOR_UNITS.keys() - WITHDRAWN) <= 180
     assert all(len(code) == 3 and code.isascii() and code.isupper() for code in MINOR_UNITS)
+
+
+@pytest.mark.parametrize(
+    ("currency", "digits"),
+    [
+        ("DEM", 2), ("ITL", 0), ("HRK", 2), ("LTL", 2), ("LVL", 2), ("EEK", 2), ("SKK", 2), ("SIT", 2), ("CYP", 2),
+        ("MTL", 2), ("TRL", 0), ("BYR", 0), ("ROL", 0), ("AZM", 2), ("GHC", 2), ("MZM", 2), ("SDD", 2), ("SRG", 2),
+        ("VEB", 2), ("VEF", 2), ("ZMK", 2), ("ZWD", 2), ("ZWL", 2), ("STD", 2), ("MRO", 2), ("SLL", 2), ("ANG", 2),
+        ("CUC", 2), ("BGN", 2), ("MGF", 0),
+    ],
+)  # fmt: skip
+def test_a_currency_withdrawn_since_2002_is_taken_for_old_orders(currency: str, digits: int) -> None:
+    assert CURRENCY.validate_json(f'"{currency}"') == currency
+    assert MINOR_UNITS[currency] == digits
+    assert currency in WITHDRAWN
+
+
+@pytest.mark.parametrize("currency", ["XEU", "YUN", "PLZ", "BYB", "XFO", "XFU"])
+def test_a_currency_withdrawn_before_and_one_that_nobody_pays_with_are_unknown(currency: str) -> None:
+    assert problem_with(CURRENCY, f'"{currency}"').endswith("such as GBP, in use or withdrawn since 2002")
 
 
 @pytest.mark.parametrize("json", ['"XXX"', '"gbp"', '""', "826", "null", '"XAU"'])
@@ -87,17 +108,32 @@ def test_an_amount_that_is_not_text_is_refused_with_the_reason(json: str) -> Non
         "1_000",
         "\uff11.5",
         "1\\n",
+        "0E-8",
+        "-0",
+        "-0.00",
+        "-1E+2",
+        "-Infinity",
+        "-NaN",
+        "-",
+        "--5",
+        "-.5",
+        "-5.",
+        "-1.2.3",
+        "-1,50",
+        "\u22125",
+        "1-2",
     ],
 )
 def test_only_plain_decimal_notation_is_an_amount(text: str) -> None:
     assert "plain decimal number" in problem_with(AMOUNT, f'"{text}"')
 
 
-def test_an_amount_is_not_negative() -> None:
-    assert problem_with(AMOUNT, '"-0.01"') == "must not be negative"
+@pytest.mark.parametrize("text", ["-0.01", "-5", "-" + "9" * 400])
+def test_an_amount_is_not_negative(text: str) -> None:
+    assert problem_with(AMOUNT, f'"{text}"') == "must not be negative"
 
 
-@pytest.mark.parametrize("text", ["1234567890123", "0.1234567", "9" * 5000])
+@pytest.mark.parametrize("text", ["1234567890123", "0.1234567", "9" * 400, "9" * 5000])
 def test_an_amount_has_a_bounded_number_of_digits(text: str) -> None:
     assert "at most 12 digits before the point and 6 after it" in problem_with(AMOUNT, f'"{text}"')
 

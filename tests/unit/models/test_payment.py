@@ -104,18 +104,47 @@ def test_a_gift_is_free_but_an_order_is_not() -> None:
 
 
 def test_an_amount_that_is_not_the_sum_of_the_lines_is_refused() -> None:
-    assert problem(amount="15.31") == "amount is not the sum of the lines"
+    assert problem(amount="15.40") == "amount is not the sum of the lines"
+    assert problem(lines=[LINE | {"unitPrice": "0.0001"}], amount="0.01") == (
+        "amount is above 0, and the sum of the lines is 0"
+    )
+
+
+SHEETS = [LINE | {"quantity": 1, "unitPrice": "0.005"}] * 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "amount", "currency", "said"),
+    [
+        ([LINE], "15.31", "GBP", "0.01 GBP more, which looks like rounding"),
+        ([LINE], "15.29", "GBP", "0.01 GBP less, which looks like rounding"),
+        (SHEETS, "0.03", "GBP", "0.01 GBP more, as if each line were rounded"),
+        (SHEETS, "0.01", "GBP", "0.01 GBP less, which looks like rounding"),
+        ([LINE | {"unitPrice": "250.25"}], "1503", "KRW", "1 KRW more, which looks like rounding"),
+        ([LINE | {"unitPrice": "1.2345"}], "7.408", "BHD", "0.001 BHD more, which looks like rounding"),
+    ],
+)
+def test_an_amount_that_is_off_by_rounding_is_refused_and_told_so(
+    lines: list[dict[str, Any]], amount: str, currency: str, said: str
+) -> None:
+    assert problem(lines=lines, amount=amount, currency=currency) == (
+        f"amount is not the sum of the lines but {said}: "
+        "lines are added up exactly, and the sum is rounded once, half up"
+    )
+
+
+def test_rounding_is_told_by_the_difference_alone_which_is_nobodys_data() -> None:
+    assert "15.3" not in problem(amount="15.31")
 
 
 def test_the_sum_is_rounded_once_half_up() -> None:
-    sheets = [LINE | {"quantity": 1, "unitPrice": "0.005"}] * 3
-    assert parse(lines=sheets, amount="0.02").amount == Decimal("0.02")  # 0.015; line by line it were 0.03
+    assert parse(lines=SHEETS, amount="0.02").amount == Decimal("0.02")  # 0.015; line by line it were 0.03
 
 
 def test_the_sum_is_exact_for_the_largest_order_there_can_be() -> None:
     lines = [LINE | {"quantity": 1, "unitPrice": "99999999.999999"}] * MAX_LINES
     assert parse(lines=lines, amount="999999999999.99").amount == Decimal("999999999999.99")
-    assert problem(lines=lines, amount="999999999999.98") == "amount is not the sum of the lines"
+    assert problem(lines=lines, amount="999999999949.90") == "amount is not the sum of the lines"
 
 
 def test_an_amount_finer_than_its_currency_is_refused() -> None:

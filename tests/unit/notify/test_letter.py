@@ -9,7 +9,7 @@ import pytest
 from support.requests import REQUEST
 
 from models.cancellation import PaymentCancelled
-from models.money import MINOR_UNITS
+from models.currencies import MINOR_UNITS
 from models.payment import PaymentCompleted
 from streams.failure.errors import PermanentError
 from streams.notify.letter import write_letter
