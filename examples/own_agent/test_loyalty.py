@@ -46,6 +46,10 @@ def test_a_guest_is_counted_and_passed_over() -> None:
     assert taken.tally.skipped == {"guest": 1}
 
 
+def test_a_delete_marker_is_passed_over_too() -> None:
+    assert delivered(record(None, key=b"7")).tally.skipped == {"tombstone": 1}
+
+
 def test_what_is_no_payment_becomes_a_dead_letter_with_its_bytes_untouched() -> None:
     (letter,) = delivered(record(b"\xffnot a payment", topic="payment.completed")).outputs
     assert (letter.topic, letter.value) == ("payment.completed.DLT", b"\xffnot a payment")

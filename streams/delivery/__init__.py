@@ -12,7 +12,8 @@ what an agent needs is :func:`batches` and :meth:`Batch.handle`.
 
 from streams.delivery.batch import Batch, Handler
 from streams.delivery.channel import BatchTopic, batches
-from streams.delivery.outbox import Outbox, Output, Skip
+from streams.delivery.outbox import Outbox, Output
+from streams.failure.errors import Skip
 from streams.kafka.record import Header, Headers, Record
 
 __all__ = [

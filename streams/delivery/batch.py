@@ -19,9 +19,9 @@ from typing import Any, Final
 from async_timeout import timeout
 
 from streams.dead_letters.writing import Failure, Limits, Origin, dead_letter_headers
-from streams.delivery.outbox import Outbox, Output, Skip, Tally
+from streams.delivery.outbox import Outbox, Output, Tally
 from streams.failure.budget import BudgetLimits, DeadLetterBudget
-from streams.failure.errors import AgentContractBroken, HandlerTimeout, MachineryFailure
+from streams.failure.errors import AgentContractBroken, HandlerTimeout, MachineryFailure, Skip
 from streams.failure.policy import DeadLetter, FailurePolicy, Pause, Retry, culprit_of, decide
 from streams.kafka.record import Record
 

@@ -31,20 +31,6 @@ class Output(NamedTuple):
     headers: Headers
 
 
-class Skip(Exception):
-    """Raised by a handler to pass a record over for a reason that is counted.
-
-    What the handler had emitted for this record is taken back.
-
-    Arguments:
-        reason: a short fixed text (``"guest"``); it becomes a counter's name.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
 @dataclass(slots=True)
 class Tally:
     """How records ended. ``consumed == processed + dead_lettered + skipped``, always."""

@@ -31,6 +31,8 @@
     │   └── SandboxError               the embedded Kafka could not be installed or started
     └── InputError                     a file given to a command is wrong at a known place
 
+A :class:`Skip` is no error: it passes a record over, and is counted.
+
 Exceptions that are none of these (a ``KeyError`` in a handler, say) count as transient: they are
 retried, and dead-lettered when the retries are used up. A ``BaseException`` that is not an
 ``Exception`` is never swallowed and never dead-lettered.
@@ -102,7 +104,7 @@ class PermanentError(RecordError):
 
 
 class Undecodable(PermanentError):
-    """The bytes are not what the topic promises: not UTF-8, not JSON, empty, a tombstone."""
+    """The bytes are not what the topic promises: not UTF-8, not JSON, empty, an event without its data."""
 
     stage = Stage.DECODE
 
@@ -153,6 +155,20 @@ class DependencyUnavailable(RecordError):
         self.dependency = dependency
         self.reason = reason
         self.after = after
+
+
+class Skip(Exception):
+    """Raised by a handler to pass a record over for a reason that is counted.
+
+    What the handler had emitted for this record is taken back. :meth:`Record.parse` raises it of a delete marker.
+
+    Arguments:
+        reason: a short fixed text (``"guest"``); it becomes a counter's name.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 # -- the machinery -------------------------------------------------------------------------------

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from streams.failure.errors import InvalidRecord, PermanentError, Undecodable
-from streams.failure.policy import safe_reason
+from streams.kafka.encoding import BYTE_ORDER_MARK, without_mark
 from streams.kafka.envelope import Envelope
+from streams.kafka.refused_value import nothing_to_read, why_refused
 
 if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
@@ -97,20 +97,22 @@ class Record:
         return "NoTimestampType" if self.timestamp < 0 else _TIMESTAMP_TYPES[self.timestamp_type]
 
     def parse(self, model: type[M]) -> M:
-        """Decode and validate the value as JSON.
+        """Decode and validate the value as JSON; a byte order mark before it does not count.
 
         Raises:
-            Undecodable: the value is null, empty, not UTF-8 or not JSON.
+            Skip: the value is null, and the record a delete marker (a tombstone).
+            Undecodable: the value is null otherwise, empty, not UTF-8 or not JSON, or a CloudEvent in another mode
+                than the binary one.
             InvalidRecord: it is JSON, but not what `model` describes.
         """
         value = self.value
         if not value:
-            raise Undecodable("the value is empty" if value is not None else "the value is null (a tombstone)")
+            raise nothing_to_read(self.key, value, self.headers)
         try:
             # The validator itself: model_validate_json() costs a further call a payment for options not used.
             return cast("M", model.__pydantic_validator__.validate_json(value))
         except ValidationError as error:
-            raise _refusal(value, error) from error
+            return cast("M", self._look_again(value, error, model.__pydantic_validator__.validate_json))
 
     def parse_as(self, adapter: TypeAdapter[T]) -> T:
         """Decode and validate the value as JSON, for what is a dataclass and no pydantic model.
@@ -121,23 +123,25 @@ class Record:
         """
         value = self.value
         if not value:
-            raise Undecodable("the value is empty" if value is not None else "the value is null (a tombstone)")
+            raise nothing_to_read(self.key, value, self.headers)
         try:
             return adapter.validate_json(value)
         except ValidationError as error:
-            raise _refusal(value, error) from error
+            return self._look_again(value, error, adapter.validate_json)
+
+    def _look_again(self, value: bytes, error: ValidationError, read: Callable[[bytes], T]) -> T:
+        """Read without its byte order mark what could not be read with it; raise what else is wrong.
+
+        Only now, so that a record without one, which is every record of most shops, pays nothing for it.
+        """
+        if value.startswith(BYTE_ORDER_MARK):
+            value = without_mark(value)
+            try:
+                return read(value)
+            except ValidationError as behind_the_mark:
+                error = behind_the_mark
+        raise why_refused(value, self.headers, error) from error
 
     def __repr__(self) -> str:
         """Name the place only: a payload must not end in a log by way of a repr."""
         return f"<Record {self.topic}-{self.partition}@{self.offset}>"
-
-
-def _refusal(value: bytes, error: ValidationError) -> PermanentError:
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    if all(problem["type"] != "json_invalid" for problem in problems):
-        return InvalidRecord(safe_reason(error))
-    try:
-        value.decode()
-    except UnicodeDecodeError as broken:
-        return Undecodable(f"the value is not UTF-8: byte {broken.start} cannot be decoded")
-    return Undecodable(safe_reason(error))

@@ -195,13 +195,17 @@ BROKEN: dict[str, tuple[Any, str, str]] = {
     "invalid UTF-8 in a field nobody reads": (
         json.dumps(event()).encode()[:-1] + b',"extra":"\xff"}', "decode", "not UTF-8",
     ),
-    "another encoding": (json.dumps(event()).encode("utf-16"), "decode", "not UTF-8"),
+    "another encoding": (json.dumps(event()).encode("utf-16"), "decode", "the value is in UTF-16"),
     "invalid JSON": (b'{"paymentId": pay-1}', "decode", "Invalid JSON: expected value at line 1 column 15"),
     "half of an event": (json.dumps(event()).encode()[:50], "decode", "Invalid JSON: EOF"),
     "JSON that is not an object": (b'["' + SECRET.encode() + b'"]', "validate", "should be an object"),
     "JSON null": (b"null", "validate", "should be an object"),
     "an empty value": (b"", "decode", "the value is empty"),
-    "a tombstone": (..., "decode", "the value is null (a tombstone)"),
+    "an event without its data": (..., "decode", "by its ce_ headers this is an event, and its data is missing"),
+    "half of a character": (json.dumps(event(method="\ud83d")).encode(), "decode", "half of a character"),
+    "a structured CloudEvent": (
+        {"specversion": "1.0", "id": "1", "data": event()}, "decode", "this is a structured CloudEvent",
+    ),
     "a missing field": (event(orderId=None), "validate", "orderId: Field required"),
     "a missing field of a line": (
         event(lines=[{"sku": "1", "name": "", "quantity": 1}]), "validate", "lines.0.unitPrice: Field required",
@@ -238,7 +242,7 @@ async def test_what_is_no_payment_is_a_dead_letter_with_the_original_bytes_and_a
 ) -> None:
     value, stage, reason = BROKEN[name]
     headers = [*ENVELOPE, ("traceparent", TRACEPARENT), ("x-own", b"\xff"), ("x-own", b"again")]
-    broken = payment(value, headers=headers, offset=41) if value is not ... else _tombstone(headers)
+    broken = payment(value, headers=headers, offset=41) if value is not ... else _without_data(headers)
     taken = await deliver(payments, broken)
     (letter,) = taken.outputs
     assert letter.topic == "payment.completed.DLT"
@@ -260,10 +264,29 @@ async def test_what_is_no_payment_is_a_dead_letter_with_the_original_bytes_and_a
     assert b"17850" not in added
 
 
-def _tombstone(headers: list[tuple[str, bytes]]) -> Record:
+def _without_data(headers: list[tuple[str, bytes]]) -> Record:
     made = payment(b"", headers=headers, offset=41)
     made.value = None
     return made
+
+
+async def test_a_delete_marker_is_passed_over_and_counted(deliver: Deliver) -> None:
+    marker = _without_data([])
+    taken = await deliver(payments, marker)
+    assert taken.outputs == []
+    assert taken.tally.skipped == {"tombstone": 1}
+
+
+async def test_a_payment_behind_a_byte_order_mark_is_like_any_other(deliver: Deliver) -> None:
+    plain = payment(headers=ENVELOPE)
+    marked = payment(b"\xef\xbb\xbf" + (plain.value or b""), headers=ENVELOPE)
+    one, other = (await deliver(payments, plain)).outputs, (await deliver(payments, marked)).outputs
+    assert one == other
+
+
+async def test_a_dead_letter_behind_a_byte_order_mark_keeps_it(deliver: Deliver) -> None:
+    (letter,) = (await deliver(payments, payment(b"\xef\xbb\xbf{}"))).outputs
+    assert letter.value == b"\xef\xbb\xbf{}"
 
 
 async def test_a_dead_letter_without_a_key_stays_without_one(deliver: Deliver) -> None:

@@ -52,8 +52,10 @@ def _is_the_original(letter: ConsumerRecord, raw: Raw) -> bool:
         pytest.param(order(1)[:-1], b"o1", b"decode", id="invalid JSON"),
         pytest.param(b"", b"o1", b"decode", id="empty"),
         pytest.param(b"", b"", b"decode", id="empty, and so is its key"),
-        pytest.param(None, b"o1", b"decode", id="a tombstone"),
-        pytest.param(None, None, b"decode", id="a tombstone without a key"),
+        pytest.param(None, None, b"decode", id="neither value nor key"),
+        pytest.param(order(1).decode().encode("utf-16"), b"o1", b"decode", id="UTF-16"),
+        pytest.param(b"\xef\xbb\xbf{}", b"o1", b"validate", id="invalid behind a byte order mark"),
+        pytest.param(order(1, name="\\ud83d"), b"o1", b"decode", id="half of a character"),
         pytest.param(b"\x00" * 16, None, b"decode", id="zero bytes"),
         pytest.param(b"null", b"o1", b"validate", id="JSON that is no object"),
         pytest.param(order(1).replace(b'"GBP"', b'"XXX"'), None, b"validate", id="invalid, without a key"),
@@ -95,6 +97,19 @@ async def test_a_good_payment_without_a_key_is_processed_under_its_order_id(kafk
     done, letters = await _payments_agent(kafka, Raw(1, None, order(1)))
     assert letters == []
     assert [each.key for each in done] == [b"o1"]
+
+
+async def test_a_payment_behind_a_byte_order_mark_is_processed(kafka: Cluster) -> None:
+    done, letters = await _payments_agent(kafka, Raw(1, b"o1", b"\xef\xbb\xbf" + order(1)))
+    assert letters == []
+    assert [each.key for each in done] == [b"o1"]
+
+
+async def test_any_number_of_delete_markers_in_a_row_stops_no_lane(kafka: Cluster) -> None:
+    markers = [Raw(1, b"o%d" % number, None) for number in range(150)]
+    done, letters = await _payments_agent(kafka, *markers, Raw(1, b"o1", order(1)))
+    assert letters == []
+    assert [each.key for each in done] == [b"o1"], "what is behind them was reached"
 
 
 async def test_strange_headers_do_not_stop_a_good_payment(kafka: Cluster) -> None:
