@@ -6,29 +6,77 @@ are CloudEvents' correlation extension, ``traceparent`` and its kin are W3C Trac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from calendar import isleap
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 _CONTENT_TYPE: Final = ("content-type", b"application/json")
 _SPEC_VERSION: Final = ("ce_specversion", b"1.0")
-_TRACE: Final = ("traceparent", "tracestate", "baggage")
-
 
 # Attributes are copied into every output: what is longer than this is no attribute, and counts as absent. W3C
 # allows a tracestate of 512 and a baggage of 8,192 bytes.
 _LONGEST_ATTRIBUTE: Final = 1024
 _LONGEST_TRACE: Final = 8192
 
+# What CloudEvents keeps out of a text: control characters, and code points that are no characters.
+_NO_TEXT: Final = re.compile("[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]").search
+
+# RFC 3339, section 5.6, with the days that its months have. Whether there was a leap second nobody needs to know.
+_is_time: Final = re.compile(
+    rb"[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
+    rb"|02-(?:0[1-9]|[12][0-9]))[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)(?:\.[0-9]+)?"
+    rb"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+).fullmatch
+_LEAP_DAY: Final = b"02-29"
+
+# W3C Trace Context, section 3.2: version 00 as it is, later ones perhaps with more behind it. Zeros alone are no id.
+_TRACE_IDS: Final = rb"-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+_is_traceparent: Final = re.compile(
+    rb"00" + _TRACE_IDS + rb"|(?!00|ff)[0-9a-f]{2}" + _TRACE_IDS + rb"(?:-[\x20-\x7e]*)?"
+).fullmatch
+_is_plain: Final = re.compile(rb"[\t\x20-\x7e]+").fullmatch
+
 
 def _text(value: bytes | None) -> str | None:
-    """Read a header that somebody else wrote: bad UTF-8 in it must not stop a good payment."""
-    if value is None or len(value) > _LONGEST_ATTRIBUTE:
+    """Read a header that somebody else wrote: what is no text in it must not stop a good payment, and is absent."""
+    if not value or len(value) > _LONGEST_ATTRIBUTE:
         return None
-    return value.decode("utf-8", "replace")
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        # Replacing bad bytes would make one id of two.
+        return None
+    return text if text.isprintable() or not _NO_TEXT(text) else None
+
+
+def _time(value: bytes | None) -> str | None:
+    if not value or len(value) > _LONGEST_ATTRIBUTE or not _is_time(value):
+        return None
+    if value[5:10] == _LEAP_DAY and not isleap(int(value[:4])):
+        return None
+    return value.decode()
+
+
+def _trace(found: Mapping[str, bytes | None]) -> tuple[tuple[str, bytes], ...]:
+    """Pick the trace context that may be carried on: a tracestate means nothing without its traceparent."""
+    kept: list[tuple[str, bytes]] = []
+    parent, state, baggage = found.get("traceparent"), found.get("tracestate"), found.get("baggage")
+    if parent and len(parent) <= _LONGEST_TRACE and _is_traceparent(parent):
+        kept.append(("traceparent", parent))
+        if state and len(state) <= _LONGEST_TRACE and _is_plain(state):
+            kept.append(("tracestate", state))
+    if baggage and len(baggage) <= _LONGEST_TRACE and _is_plain(baggage):
+        kept.append(("baggage", baggage))
+    return tuple(kept)
 
 
 class Envelope(NamedTuple):
-    """The CloudEvents attributes of a record; None where it has none. A tuple, as one is made for every record."""
+    """The CloudEvents attributes of a record. A tuple, as one is made for every record.
+
+    None where it has none, and where a header is there and is not what it should be: no text in UTF-8, empty, with
+    control characters, or as `time` no RFC 3339. All of it is copied into outputs, whose readers trust it.
+    """
 
     id: str | None = None
     source: str | None = None
@@ -36,7 +84,7 @@ class Envelope(NamedTuple):
     time: str | None = None
     subject: str | None = None
     trace: tuple[tuple[str, bytes], ...] = ()
-    """The trace context headers, as they came."""
+    """The trace context headers that W3C would know, as they came."""
 
     @classmethod
     def read(cls, headers: Sequence[tuple[str, bytes]]) -> Envelope:
@@ -49,9 +97,9 @@ class Envelope(NamedTuple):
             _text(get("ce_id")),
             _text(get("ce_source")),
             _text(get("ce_type")),
-            _text(get("ce_time")),
+            _time(get("ce_time")),
             _text(get("ce_subject")),
-            tuple([(name, found[name]) for name in _TRACE if 0 < len(get(name) or b"") <= _LONGEST_TRACE]),
+            _trace(found) if "traceparent" in found or "baggage" in found else (),
         )
 
 

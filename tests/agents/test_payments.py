@@ -179,9 +179,23 @@ def test_the_large_event_is_as_large_as_it_says() -> None:
     assert 900_000 <= len(value) <= 1_000_000
 
 
-async def test_an_event_id_with_invalid_utf8_is_made_readable_rather_than_refused(deliver: Deliver) -> None:
-    taken = await deliver(payments, payment(headers=[("ce_id", b"evt-\xff")]))
-    assert headers_of(taken)["platform.orders"]["ce_id"] == "evt-\ufffd:platform".encode()
+@pytest.mark.parametrize(
+    ("header", "value", "written"),
+    [
+        ("ce_id", b"evt-\xff", {"ce_id": b"pay-536365:platform", "ce_causationid": b"pay-536365"}),
+        ("ce_id", b"", {"ce_id": b"pay-536365:platform"}),
+        ("ce_id", b"evt\n1", {"ce_id": b"pay-536365:platform"}),
+        ("ce_time", b"yesterday", {"ce_time": b"2010-12-01T08:26:00+00:00"}),
+        ("ce_time", b"2010-12-01 08:26:03", {"ce_time": b"2010-12-01T08:26:00+00:00"}),
+        ("traceparent", b"\xff", {"traceparent": None}),
+    ],
+)
+async def test_a_header_that_is_not_what_it_should_be_is_copied_nowhere_and_the_events_own_counts(
+    deliver: Deliver, header: str, value: bytes, written: dict[str, bytes | None]
+) -> None:
+    taken = await deliver(payments, payment(headers=[(header, value)]))
+    headers = headers_of(taken)["platform.orders"]
+    assert {name: headers.get(name) for name in written} == written
 
 
 # -- what is no payment ------------------------------------------------------------------------------

@@ -399,7 +399,7 @@ def test_the_example_of_an_own_agent_passes_its_tests_as_its_readers_would_run_t
         cwd=ROOT / "examples" / "own_agent", capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert "3 passed" in answer.stdout
+    assert "4 passed" in answer.stdout
 
 
 @each_page

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,9 @@ from streams.kafka.envelope import Consequences, Envelope, event_headers
 
 TRACEPARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 CAUSE = Envelope(id="pay-1", trace=(("traceparent", TRACEPARENT),))
-TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+# What CloudEvents lets a text be made of.
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn"]), min_size=1)
+TIME = st.datetimes(timezones=st.just(timezone.utc)).map(datetime.isoformat)
 
 
 def consequences(cause: Envelope = CAUSE) -> Consequences:
@@ -40,8 +44,70 @@ def test_of_repeated_headers_the_last_counts() -> None:
     assert Envelope.read([("ce_id", b"first"), ("other", b""), ("ce_id", b"last")]).id == "last"
 
 
-def test_bad_utf8_in_a_header_is_replaced_rather_than_raised() -> None:
-    assert Envelope.read([("ce_id", b"pay-\xff")]).id == "pay-\ufffd"
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"", b"pay-\xff", b"pay\n1", b"pay\x00", b"\x1b[2J", b"\x7f", "pay\x9b2J".encode(), "\ufffe".encode(),
+        b"\xed\xa0\xbd", b"p" * 1025,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("attribute", ["id", "source", "type", "subject"])
+def test_what_is_no_text_of_cloudevents_counts_as_missing(attribute: str, value: bytes) -> None:
+    assert Envelope.read([(f"ce_{attribute}", value)]) == Envelope()
+
+
+@pytest.mark.parametrize("text", ["pay-1", "결제-1", "a b", "a\u00a0b", "p" * 1024, "\N{PILE OF POO}"])
+def test_any_other_text_is_an_id(text: str) -> None:
+    assert Envelope.read([("ce_id", text.encode())]).id == text
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "2010-12-01T08:26:00Z",
+        "2010-12-01t08:26:00z",
+        "2010-12-01T08:26:00.123456789Z",
+        "2010-12-01T09:26:00+01:00",
+        "2010-11-30T23:26:00-09:00",
+        "2016-12-31T23:59:60Z",
+        "2024-02-29T00:00:00Z",
+        "2000-02-29T00:00:00Z",
+    ],
+)
+def test_a_time_in_rfc_3339_is_read_as_it_is(time: str) -> None:
+    assert Envelope.read([("ce_time", time.encode())]).time == time
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "",
+        "yesterday",
+        "1291191960",
+        "2010-12-01",
+        "2010-12-01T08:26:00",
+        "2010-12-01T08:26Z",
+        "2010-12-01 08:26:00Z",
+        "2010-12-01T08:26:00+0100",
+        "2010-12-01T08:26:00.Z",
+        "2010-13-01T08:26:00Z",
+        "2010-00-01T08:26:00Z",
+        "2010-04-31T08:26:00Z",
+        "2010-02-30T08:26:00Z",
+        "2023-02-29T08:26:00Z",
+        "1900-02-29T08:26:00Z",
+        "2010-12-01T24:00:00Z",
+        "2010-12-01T08:60:00Z",
+        "2010-12-01T08:26:61Z",
+        "2010-12-01T08:26:00+24:00",
+        "2010-12-01T08:26:00Z\n",
+        "Wed, 01 Dec 2010 08:26:00 GMT",
+        "\uff12010-12-01T08:26:00Z",
+        "2010-12-01T08:26:00." + "0" * 1024 + "Z",
+    ],
+)
+def test_a_time_that_is_no_rfc_3339_counts_as_missing(time: str) -> None:
+    assert Envelope.read([("ce_time", time.encode())]).time is None
 
 
 def test_a_header_without_a_value_counts_as_missing() -> None:
@@ -50,15 +116,46 @@ def test_a_header_without_a_value_counts_as_missing() -> None:
 
 
 def test_the_trace_context_is_kept_byte_for_byte() -> None:
-    headers = [("baggage", b"a=1"), ("traceparent", b"\xff"), ("x-request-id", b"9"), ("tracestate", b"v=1")]
+    headers = [("baggage", b"a=1"), ("traceparent", TRACEPARENT), ("x-request-id", b"9"), ("tracestate", b"v=1")]
     assert Envelope.read(headers).trace == (
-        ("traceparent", b"\xff"),
+        ("traceparent", TRACEPARENT),
         ("tracestate", b"v=1"),
         ("baggage", b"a=1"),
     )
 
 
-@given(id=TEXT, source=TEXT, type=TEXT, time=TEXT, subject=TEXT)
+@pytest.mark.parametrize("parent", [TRACEPARENT, b"cc" + TRACEPARENT[2:], b"cc" + TRACEPARENT[2:] + b"-what-comes"])
+def test_a_traceparent_of_this_version_or_a_later_one_is_carried_on(parent: bytes) -> None:
+    assert Envelope.read([("traceparent", parent)]).trace == (("traceparent", parent),)
+
+
+@pytest.mark.parametrize(
+    "parent",
+    [
+        b"\xff",
+        b"",
+        TRACEPARENT.upper(),
+        TRACEPARENT[:-1],
+        TRACEPARENT + b"-more",
+        TRACEPARENT + b"\n",
+        b"ff" + TRACEPARENT[2:],
+        b"00-" + b"0" * 32 + TRACEPARENT[35:],
+        TRACEPARENT[:36] + b"0" * 16 + TRACEPARENT[52:],
+        TRACEPARENT.replace(b"-", b"_"),
+    ],
+)
+def test_what_is_no_traceparent_is_not_carried_on_and_neither_is_its_tracestate(parent: bytes) -> None:
+    headers = [("traceparent", parent), ("tracestate", b"v=1"), ("baggage", b"a=1")]
+    assert Envelope.read(headers).trace == (("baggage", b"a=1"),)
+
+
+@pytest.mark.parametrize("name", ["tracestate", "baggage"])
+@pytest.mark.parametrize("value", [b"a=\x00", b"a=1\r\nb=2", "a=é".encode(), b"a" * 8193])
+def test_a_tracestate_or_baggage_that_could_break_a_header_is_not_carried_on(name: str, value: bytes) -> None:
+    assert Envelope.read([("traceparent", TRACEPARENT), (name, value)]).trace == (("traceparent", TRACEPARENT),)
+
+
+@given(id=TEXT, source=TEXT, type=TEXT, time=TIME, subject=TEXT)
 def test_what_is_written_is_read_back(id: str, source: str, type: str, time: str, subject: str) -> None:
     headers = event_headers(id=id, source=source, type=type, time=time, subject=subject)
     assert Envelope.read(headers) == Envelope(id, source, type, time, subject)
