@@ -20,6 +20,7 @@ from rich.text import Text
 
 from models.dead_letter import DeadLetterView
 from streams.commands.command import asynchronous
+from streams.dead_letters.kinds import Kind, kind_of, why
 from streams.dead_letters.reading import read_dead_letter
 from streams.dead_letters.text import HeaderText, header_texts, payload_as_json, payload_as_text, printable
 from streams.dead_letters.view import is_dead_letter, view_of
@@ -67,8 +68,8 @@ same time keep their partition's order."""
 
 
 @dataclass(slots=True)
-class Kind:
-    """Dead letters that failed alike."""
+class Alike:
+    """Dead letters of one kind."""
 
     newest: DeadLetterView
     age: _Age
@@ -87,7 +88,7 @@ class Listing:
     limit: int | None
     reason: str | None = None
     count: int = 0
-    kinds: dict[str, Kind] = field(default_factory=dict)
+    kinds: dict[Kind, Alike] = field(default_factory=dict)
     _newest: list[tuple[_Age, DeadLetterView]] = field(default_factory=list)
 
     def add(self, record: Record) -> None:
@@ -97,7 +98,7 @@ class Listing:
             return
         self.count += 1
         age = (record.timestamp, view.topic, view.partition, view.offset)
-        kind = self.kinds.setdefault(view.fingerprint or why(view), Kind(view, age))
+        kind = self.kinds.setdefault(kind_of(view), Alike(view, age))
         kind.count += 1
         if age > kind.age:
             kind.newest, kind.age = view, age
@@ -230,7 +231,7 @@ def _title(listing: Listing) -> str:
     return f"{whole} by reason" + ("" if kept == listing.count else f"; above are the newest {kept}")
 
 
-def _by_count(listing: Listing) -> list[Kind]:
+def _by_count(listing: Listing) -> list[Alike]:
     return sorted(listing.kinds.values(), key=lambda kind: kind.count, reverse=True)
 
 
@@ -317,11 +318,6 @@ def _shown(header: HeaderText, quoting: bool) -> str:
 
 
 # -- what both say ---------------------------------------------------------------------------------
-
-
-def why(view: DeadLetterView) -> str:
-    """Say why the record failed as well as its headers can tell."""
-    return view.reason or view.exception_class or "unknown"
 
 
 def _known(value: object) -> str:

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.dead_letter import DeadLetterView
+from streams.dead_letters.kinds import Kind, kind_of, why
 from streams.dead_letters.text import printable
 from streams.demo.account import Account
 from streams.demo.effects import Effects
@@ -214,15 +215,15 @@ def _reasons(letters: Sequence[DeadLetterView]) -> Table:
     table.add_column("stage", no_wrap=True)
     table.add_column("reason", style="yellow", no_wrap=True, ratio=1)
     table.add_column("for example", no_wrap=True)
-    kinds: dict[str, list[DeadLetterView]] = {}
+    kinds: dict[Kind, list[DeadLetterView]] = {}
     for letter in letters:
-        kinds.setdefault(letter.fingerprint or letter.reason or "unknown", []).append(letter)
+        kinds.setdefault(kind_of(letter), []).append(letter)
     ranked = sorted(kinds.values(), key=len, reverse=True)
     for kind in ranked[:_REASONS]:
         one = kind[0]
-        reason = Text(printable(one.reason or one.exception_class or "unknown"))
+        reason = Text(printable(why(one)))
         order = Text(f"order {printable(one.order_id or 'without a key')}")
-        table.add_row(f"{len(kind):,}", one.stage or "-", reason, order)
+        table.add_row(f"{len(kind):,}", Text(printable(one.stage or "-")), reason, order)
     if rest := ranked[_REASONS:]:
         table.add_row(f"{sum(map(len, rest)):,}", "", f"for {len(rest)} other reasons", "")
     return table

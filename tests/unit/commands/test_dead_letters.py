@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from streams.commands.dead_letters import Listing, dead_letters, print_listing, why
+from streams.commands.dead_letters import Listing, dead_letters, print_listing
+from streams.dead_letters.kinds import why
 from streams.dead_letters.reading import read_dead_letter
 from streams.dead_letters.text import (
     bytes_as_text,
@@ -98,6 +99,22 @@ def test_letters_that_failed_alike_are_one_kind_though_their_reasons_name_differ
     (kind,) = listing.kinds.values()
     assert kind.count == 2
     assert kind.newest.offset == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("the value is empty", "the value is in UTF-16, and not UTF-8 as JSON must be"),
+        ("Invalid JSON: EOF while parsing at line 1 column 9", "the value is not UTF-8: byte 9 cannot be decoded"),
+        ("webhook refuses it: 404", "webhook refuses it: 410"),
+        ("webhook one.example.com is down", "webhook two.example.com is down"),
+    ],
+)
+def test_what_failed_at_one_place_for_two_reasons_is_two_rows(one: str, other: str) -> None:
+    listing = Listing(limit=None)
+    for offset in range(6):
+        listing.add(letter(offset, reason=other if offset % 3 else one, fingerprint="f"))
+    assert {kind.newest.reason: kind.count for kind in listing.kinds.values()} == {one: 2, other: 4}
 
 
 def test_the_example_of_a_kind_is_its_newest_letter_whichever_partition_is_read_first() -> None:
