@@ -34,5 +34,5 @@ class DeadLetterView(BaseModel):
     exception_class: str | None = Field(None, description="of the root cause")
     first_failed_at: datetime | None = None
     failed_at: datetime | None = None
-    fingerprint: str | None = Field(None, description="equal for failures of one kind")
+    fingerprint: str | None = Field(None, description="equal for failures at one place of the code")
     replay_count: int = Field(0, description="how often it has been sent back")

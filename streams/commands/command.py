@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 import click
 
+from streams.commands.terminal import escape_what_cannot_be_written
+from streams.dead_letters.text import printable
 from streams.failure.errors import ExitStatus, PaystreamError, SetupError, how_to_install
+from streams.kafka.encoding import is_utf_8
 
 if TYPE_CHECKING:
     from streams.demo.screen import Screen
@@ -28,20 +31,30 @@ def asynchronous(function: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P
     """Make a click callback of a coroutine function.
 
     A :class:`PaystreamError` becomes one line on standard error and the error's own exit status;
-    Ctrl-C ends with status 130, as a shell expects.
+    Ctrl-C ends with status 130, as a shell expects. What the terminal cannot show is shown as an escape.
     """
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        escape_what_cannot_be_written()
+        _refuse_what_is_no_text(kwargs)
         try:
             asyncio.run(function(*args, **kwargs))
         except PaystreamError as error:
-            click.echo(f"paystream: {error}", err=True)
+            click.echo(f"paystream: {printable(str(error), newlines=True)}", err=True)
             raise SystemExit(int(error.exit_status)) from None
         except KeyboardInterrupt:
             raise SystemExit(_INTERRUPTED) from None
 
     return run
+
+
+def _refuse_what_is_no_text(arguments: Mapping[str, object]) -> None:
+    """Refuse arguments that no broker or database could be asked about; a file may be named by any bytes."""
+    for name, value in arguments.items():
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and not is_utf_8(text):
+                raise click.UsageError(f"{name}: its bytes are no text in this terminal's encoding")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 from rich.table import Column, Table
+from rich.text import Text
 
 from streams.commands.command import asynchronous
 from streams.commands.tables import print_table
@@ -16,6 +17,7 @@ from streams.database.engine import Database
 from streams.database.offsets import LaneOffset, lane_offsets, seek
 from streams.database.schema import check_schema, explaining, upgrade
 from streams.database.trouble import is_database_error, refusal, said
+from streams.dead_letters.text import printable
 from streams.failure.errors import PaystreamError
 from streams.settings import settings
 from streams.stores.pruning import prune
@@ -163,5 +165,7 @@ def _show(lanes: Sequence[LaneOffset]) -> None:
     )
     for lane in lanes:
         goes_on = "beginning" if lane.next_offset is None else f"{lane.next_offset:,}"
-        table.add_row(lane.group, lane.topic, str(lane.partition), goes_on, str(lane.owners))
+        table.add_row(
+            Text(printable(lane.group)), Text(printable(lane.topic)), str(lane.partition), goes_on, str(lane.owners)
+        )
     print_table(table)

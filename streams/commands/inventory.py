@@ -82,7 +82,7 @@ async def show(skus: tuple[str, ...], owed: bool) -> None:
     if skus:
         for article in articles:
             for line in article.open:
-                click.echo(f"{article.sku}: {line.quantity:,} owed to order {line.order_id}")
+                click.echo(printable(f"{article.sku}: {line.quantity:,} owed to order {line.order_id}"))
 
 
 def read_opening_stock(file: Path) -> dict[str, int]:

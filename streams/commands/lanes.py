@@ -10,6 +10,7 @@ import aiohttp
 import click
 from pydantic import BaseModel
 from rich.table import Column, Table
+from rich.text import Text
 
 from streams.commands.command import asynchronous
 from streams.commands.tables import print_table
@@ -89,9 +90,9 @@ async def list_lanes(url: str | None) -> None:
     for lane in status.lanes:
         style = _STYLES.get(lane.state, "green")
         table.add_row(
-            lane.group,
-            lane.source,
-            f"[{style}]{lane.state}[/]",
+            Text(printable(lane.group)),
+            Text(printable(lane.source)),
+            Text(printable(lane.state), style),
             _text(lane.next_offset),
             _text(lane.lag),
             f"{lane.quiet_seconds:.0f} s",

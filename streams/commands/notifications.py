@@ -17,6 +17,7 @@ from babel.core import Locale, UnknownLocaleError
 from streams.commands.command import asynchronous, extra
 from streams.commands.csv_rows import csv_rows
 from streams.commands.database import open_database
+from streams.dead_letters.text import printable
 from streams.failure.errors import InputError, PaystreamError, SetupError
 from streams.failure.policy import one_line
 from streams.notify.webhook import SECRET_PREFIX, key_of
@@ -160,7 +161,8 @@ async def mailbox(port: int | None) -> None:
 def _print_letter(letter: EmailMessage) -> None:
     body = letter.get_body(("plain",))
     text = body.get_content() if body is not None else ""
-    click.echo(f"── to {letter['To']}: {letter['Subject']}  {letter['Message-ID']}\n{text}")
+    shown = f"── to {letter['To']}: {letter['Subject']}  {letter['Message-ID']}\n{text}"
+    click.echo(printable(shown, newlines=True))
 
 
 _MEANING: Final = {

@@ -14,6 +14,7 @@ from rich.table import Column, Table
 
 from streams.commands.command import asynchronous, extra
 from streams.commands.tables import print_table
+from streams.dead_letters.text import printable
 from streams.failure.errors import BrokerUnreachable, ExitStatus, PaystreamError, SetupError, TopicMissing
 from streams.kafka.clients import close_consumer, connect, make_consumer, silent_clients
 from streams.kafka.group_offsets import committed_position
@@ -180,10 +181,10 @@ def _show(reports: list[PartitionReport], foreign: list[str], url: str) -> None:
         shown = ["-" if number is None else f"{number:,}" for number in (each.first, last, each.committed)]
         verdict = f"[{_STYLES[each.verdict]}]{each.verdict}[/]"
         table.add_row(f"{PLATFORM_ORDERS}-{each.partition}", f"{each.files:,}", f"{each.rows:,}", *shown, verdict)
-    click.echo(url)
+    click.echo(printable(url))
     print_table(table)
     for each in reports:
         for line in (*each.problems, *each.notes):
-            click.echo(f"{PLATFORM_ORDERS}-{each.partition}: {line}")
+            click.echo(printable(f"{PLATFORM_ORDERS}-{each.partition}: {line}"))
     for path in foreign:
-        click.echo(f"{path} is none of the agent's files, or not where it belongs, and readers would see it")
+        click.echo(f"{printable(path)} is none of the agent's files, or not where it belongs, and readers would see it")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streams.commands.command import asynchronous
+from streams.dead_letters.text import payload_as_text, printable
 from streams.failure.errors import BrokerUnreachable, InputError, TopicMissing
 from streams.invoices.event import CANCELLED, COMPLETED, EventKind, ShopEvent
 from streams.invoices.files import read_files
@@ -76,7 +76,7 @@ async def publish(
     """
     reading = read_files(files, skip_unreadable=skip_unreadable)
     for problem in reading.left_out:
-        click.echo(f"left out: {problem}", err=True)
+        click.echo(f"left out: {printable(str(problem))}", err=True)
     if not reading.events:
         # Whoever publishes nothing has meant another file, even if all is to be left out that is wrong.
         raise InputError(", ".join(map(str, files)), "there is nothing left to publish")
@@ -140,7 +140,7 @@ async def _check_topics(kafka: KafkaSettings, topics: Iterable[str]) -> None:
 
 def _show(events: list[ShopEvent]) -> None:
     for event in events[:SHOWN_IN_A_DRY_RUN]:
-        click.echo(json.dumps(json.loads(event.value), ensure_ascii=False, indent=2))
+        click.echo(payload_as_text(event.value))
 
 
 @contextmanager

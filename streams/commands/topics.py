@@ -5,8 +5,10 @@ from __future__ import annotations
 import click
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from streams.commands.command import asynchronous
+from streams.dead_letters.text import printable
 from streams.failure.errors import ExitStatus
 from streams.kafka.topic_admin import TopicReport, TopicState, apply_topics
 from streams.settings import settings
@@ -60,9 +62,8 @@ def _show(reports: list[TopicReport]) -> None:
     table = Table(Column("topic", no_wrap=True), "partitions", "replication", "state")
     for report in reports:
         spec, style = report.spec, _STYLES[report.state]
-        table.add_row(spec.name, str(spec.partitions), str(spec.replication), f"[{style}]{report.state.value}[/]")
-    console = Console()
-    console.print(table)
+        table.add_row(Text(spec.name), str(spec.partitions), str(spec.replication), f"[{style}]{report.state.value}[/]")
+    Console().print(table)
     for report in reports:
         if report.differences:
-            console.print(f"{report.spec.name} has {', '.join(report.differences)}", soft_wrap=True)
+            click.echo(printable(f"{report.spec.name} has {', '.join(report.differences)}"))

@@ -21,6 +21,7 @@ from models.money import EXACT, MAX_FRACTION_DIGITS, MAX_INTEGER_DIGITS, rounded
 from streams.failure.errors import InputError
 from streams.invoices.event import CANCELLED, COMPLETED, EventKind, ShopEvent, shop_event
 from streams.invoices.reading import EMPTY, NO_ORDERS, Reading, check_size, opened
+from streams.kafka.encoding import is_utf_8
 
 CURRENCY: Final = "GBP"
 METHOD: Final = "CARD"
@@ -202,7 +203,7 @@ def _number(cells: list[str], columns: dict[str, int], path: Path, line: int) ->
     # In the last cell of a row that is cut off, half an invoice number would pass for another one.
     last = len(cells) - 1 if len(cells) < len(columns) else len(cells)
     number = cells[index] if index < last else ""
-    if not number or not _is_utf_8(number):
+    if not number or not is_utf_8(number):
         raise InputError(path, "no invoice number: empty, cut off, or not UTF-8", line=line, column="InvoiceNo")
     return number
 
@@ -233,7 +234,7 @@ def _add(invoice: _Invoice, row: _Row, columns: dict[str, int], path: Path) -> N
     if moment is None:
         raise wrong("InvoiceDate", "expected a date and time such as 2010-12-01 08:26:00")
     for column in COLUMNS:
-        if not _is_utf_8(row.cells[columns[column]]):
+        if not is_utf_8(row.cells[columns[column]]):
             raise wrong(column, "not UTF-8")
     if not invoice.lines:
         invoice.moment, invoice.customer, invoice.country = moment, customer, country
@@ -243,14 +244,6 @@ def _add(invoice: _Invoice, row: _Row, columns: dict[str, int], path: Path) -> N
         raise wrong("Country", "differs from the first line of the same invoice")
     invoice.lines.append({"sku": sku, "name": name, "quantity": int(quantity), "unitPrice": price})
     invoice.amount = EXACT.fma(Decimal(price), int(quantity), invoice.amount)
-
-
-def _is_utf_8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 @functools.lru_cache(maxsize=16)  # the lines of an invoice share their date

@@ -23,6 +23,15 @@ def without_mark(text: bytes) -> bytes:
     return text.removeprefix(BYTE_ORDER_MARK)
 
 
+def is_utf_8(text: str) -> bool:
+    """Tell whether UTF-8 can write a text: half of a character, or a byte that was none, it cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def foreign_encoding(text: bytes) -> str | None:
     """Name the encoding of a text that is not in UTF-8, by its mark or by the zeros between its letters; else None.
 
