@@ -1,4 +1,7 @@
-"""Reading events from JSON lines: one event a line, published byte for byte as it stands there."""
+"""Reading events from JSON lines: one event a line, published byte for byte as it stands there.
+
+But for a byte order mark, which some programs put before a file and others refuse in a value.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 from streams.failure.errors import InputError
 from streams.invoices.event import CANCELLED, COMPLETED, ShopEvent, shop_event
 from streams.invoices.reading import EMPTY, NO_ORDERS, Reading, check_size, opened
+from streams.kafka.encoding import without_mark
 
 
 def read_jsonl(path: Path, reading: Reading) -> None:
@@ -36,7 +40,8 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     number, filled = 0, 0
     with opened(path) as file:
         for number, line in enumerate(file, start=1):
-            if value := line.strip(b" \t\r\n"):
+            # A byte order mark is the file's and no part of an event: that of a file which was joined to another, too.
+            if value := without_mark(line).strip(b" \t\r\n"):
                 filled += 1
                 yield number, value
     if not filled:

@@ -11,6 +11,7 @@ from typing import IO, Final
 
 from streams.failure.errors import InputError
 from streams.invoices.event import CANCELLED, COMPLETED, ShopEvent
+from streams.kafka.encoding import foreign_encoding
 
 EMPTY: Final = "the file is empty"
 NO_ORDERS: Final = "there are no orders in it"
@@ -56,10 +57,11 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
     Raises:
         InputError: it cannot be read, now or later in the ``with`` block, because it is not there, or
-            damaged, or cut off.
+            damaged, or cut off, or in UTF-16.
     """
     try:
         with lzma.open(path, "rb") if path.suffix == ".xz" else path.open("rb") as file:
+            check_encoding(path, file)
             yield file
     except EOFError:
         raise InputError(path, "the archive is cut off: it ends before its end mark") from None
@@ -67,6 +69,18 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(path, f"the archive is damaged: {error}") from None
     except OSError as error:
         raise InputError(path, f"cannot be read: {error.strerror or error}") from None
+
+
+def check_encoding(path: Path, file: IO[bytes]) -> None:
+    """Look at the beginning of a file, and go back to it.
+
+    Raises:
+        InputError: it is not in UTF-8, and what it is in can be told.
+    """
+    encoding = foreign_encoding(file.read(4))
+    file.seek(0)
+    if encoding is not None:
+        raise InputError(path, f"the file is in {encoding}: save it as UTF-8, with a byte order mark or without one")
 
 
 def check_size(event: ShopEvent, path: Path, line: int) -> None:

@@ -265,3 +265,10 @@ def test_most_of_the_example_are_valid_payments_and_the_write_offs_are_not() -> 
     assert len(invalid) == 10
     for event in reading.cancellations:
         assert PaymentCancelled.model_validate_json(event.value).payment_id is None
+
+
+def test_a_csv_file_in_utf_16_is_told_how_to_be_saved(tmp_path: Path) -> None:
+    file = tmp_path / "orders.csv"
+    file.write_text("InvoiceNo,StockCode\n", "utf-16")
+    with pytest.raises(InputError, match="the file is in UTF-16: save it as UTF-8"):
+        read_files([file])

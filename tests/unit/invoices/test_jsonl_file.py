@@ -104,3 +104,21 @@ def test_lines_before_the_end_of_a_cut_archive_are_good_and_its_end_is_reported(
     reading = read_files([path], skip_unreadable=True)
     assert 0 < len(reading.events) < 20_000
     assert "the archive is cut off" in str(reading.left_out[-1])
+
+
+@pytest.mark.parametrize("lines", [(b"\xef\xbb\xbf" + GOOD,), (GOOD, b"\xef\xbb\xbf" + GOOD), (b"\xef\xbb\xbf", GOOD)])
+def test_a_byte_order_mark_is_the_files_and_no_part_of_an_event(path: Path, lines: tuple[bytes, ...]) -> None:
+    assert {event.value for event in read(path, *lines).events} == {GOOD}
+
+
+def test_nothing_behind_a_byte_order_mark_is_nothing(path: Path) -> None:
+    assert "there are no orders in it" in problem(path, b"\xef\xbb\xbf")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+def test_a_file_in_another_encoding_is_told_how_to_be_saved(path: Path, encoding: str) -> None:
+    path.write_bytes(GOOD.decode().encode(encoding))
+    with pytest.raises(InputError, match=rf"the file is in {encoding[:6].upper()}: save it as UTF-8"):
+        read_files([path])
+    left_out = read_files([path], skip_unreadable=True).left_out
+    assert len(left_out) == 1
