@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from streams.application import Application
 from streams.commands.register import register_commands
+from streams.commands.terminal import escape_what_cannot_be_written
 from streams.failure.errors import SetupError
 from streams.settings import settings
 from streams.web.pages import add_pages
@@ -15,6 +16,8 @@ from streams.web.pages import add_pages
 
 def compose() -> Application:
     """Read the settings, make the application, and add pages and commands."""
+    # Faust's own commands print, too, and the worker's banner has letters of its own.
+    escape_what_cannot_be_written()
     try:
         chosen = settings()
         _find_agents(chosen.agents)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from streams.failure.errors import InputError
+from streams.invoices.reading import check_encoding
 
 
 def csv_rows(file: Path, header: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
@@ -41,6 +42,7 @@ def _text(file: Path) -> str:
         content = file.read_bytes()
     except OSError as error:
         raise InputError(file, f"cannot be read: {error.strerror or error}") from None
+    check_encoding(file, content)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -7,8 +7,6 @@ from typing import Final
 
 import click
 
-from streams.commands.terminal import escape_what_cannot_be_written
-
 _APP: Final = "streams.app"
 
 _WELCOME: Final = """From a completed payment to everything that must hear about it, exactly once.
@@ -63,7 +61,6 @@ def main() -> None:
     cli.commands["worker"].help = _WORKER
     _refuse_other_applications(cli)
     _say_our_version(cli)
-    escape_what_cannot_be_written()
     cli(prog_name="paystream")
 
 

@@ -11,7 +11,7 @@ from typing import IO, Final
 
 from streams.failure.errors import InputError
 from streams.invoices.event import CANCELLED, COMPLETED, ShopEvent
-from streams.kafka.encoding import foreign_encoding
+from streams.kafka.encoding import ENCODING_SHOWS_IN, foreign_encoding
 
 EMPTY: Final = "the file is empty"
 NO_ORDERS: Final = "there are no orders in it"
@@ -61,7 +61,8 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     """
     try:
         with lzma.open(path, "rb") if path.suffix == ".xz" else path.open("rb") as file:
-            check_encoding(path, file)
+            check_encoding(path, file.read(ENCODING_SHOWS_IN))
+            file.seek(0)
             yield file
     except EOFError:
         raise InputError(path, "the archive is cut off: it ends before its end mark") from None
@@ -71,14 +72,13 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(path, f"cannot be read: {error.strerror or error}") from None
 
 
-def check_encoding(path: Path, file: IO[bytes]) -> None:
-    """Look at the beginning of a file, and go back to it.
+def check_encoding(path: Path, beginning: bytes) -> None:
+    """Refuse a file whose beginning tells that it is in another encoding than UTF-8.
 
     Raises:
-        InputError: it is not in UTF-8, and what it is in can be told.
+        InputError: naming the encoding, and what to do.
     """
-    encoding = foreign_encoding(file.read(4))
-    file.seek(0)
+    encoding = foreign_encoding(beginning)
     if encoding is not None:
         raise InputError(path, f"the file is in {encoding}: save it as UTF-8, with a byte order mark or without one")
 

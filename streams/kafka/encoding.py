@@ -15,7 +15,8 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
-_LOOKED_AT: Final = 4
+ENCODING_SHOWS_IN: Final = 4
+"""Bytes by which it can be told."""
 
 
 def without_mark(text: bytes) -> bytes:
@@ -37,7 +38,7 @@ def foreign_encoding(text: bytes) -> str | None:
 
     Of a text that begins with two letters of ASCII, as JSON and our CSV files do, UTF-16 makes every second byte zero.
     """
-    beginning = text[:_LOOKED_AT]
+    beginning = text[:ENCODING_SHOWS_IN]
     for mark, name in _MARKS:
         if beginning.startswith(mark):
             return name

@@ -58,9 +58,7 @@ def why_refused(value: bytes, headers: Sequence[tuple[str, bytes | None]], error
     except UnicodeDecodeError as broken:
         return Undecodable(f"the value is not UTF-8: byte {broken.start} cannot be decoded")
     if _has_half_a_character(value):
-        return Undecodable(
-            r"a text holds half of a character (a surrogate such as \ud83d alone), which UTF-8 cannot write"
-        )
+        return Undecodable(r"half of a character in a text: a surrogate such as \ud83d alone, which UTF-8 cannot write")
     return Undecodable(safe_reason(error))
 
 

@@ -9,6 +9,17 @@ from streams.commands.inventory import inventory
 from streams.failure.errors import ExitStatus
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_spreadsheet_saved_in_utf_16_is_told_how_to_be_saved(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "opening.csv"
+    file.write_text("sku,quantity\nHEART,5\n", encoding)
+    result = CliRunner().invoke(inventory, ["load", str(file)])
+    assert result.exit_code == ExitStatus.BAD_INPUT
+    assert result.stderr == (
+        f"paystream: {file}: the file is in UTF-16: save it as UTF-8, with a byte order mark or without one\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

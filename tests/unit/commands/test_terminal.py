@@ -28,6 +28,7 @@ from streams.commands.notifications import notifications
 from streams.commands.publish import publish
 from streams.commands.register import register_commands
 from streams.commands.terminal import escape_what_cannot_be_written
+from streams.sandbox.process import free_ports
 from streams.settings import settings
 from streams.stores.customer import Channel
 from streams.stores.notifications import claim
@@ -205,3 +206,16 @@ def test_the_program_itself_prints_half_a_character(tmp_path: Path, environment:
     assert (done.returncode, done.stderr) == (0, b"")
     assert b'"name": "\\ud83d ' in done.stdout
     assert "한".encode() in done.stdout if "LC_ALL" in environment else b"\\ud55c" in done.stdout
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_a_worker_starts_on_any_terminal_and_shows_its_banner(tmp_path: Path, encoding: str) -> None:
+    program = [sys.executable, "-m", "faust", "-A", "streams.app", "worker", "--web-port", str(*free_ports(1))]
+    environment = {
+        **os.environ, "PYTHONIOENCODING": encoding, "PAYSTREAM_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "PAYSTREAM_AGENTS": "agents.payments",
+    }  # fmt: skip
+    done = subprocess.run(program, capture_output=True, timeout=120, env=environment, cwd=tmp_path)
+    assert done.returncode == 69, done.stderr
+    assert b"\\u2020" in done.stdout, "its last letter"
+    assert b"Traceback" not in done.stderr
