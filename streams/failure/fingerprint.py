@@ -89,7 +89,9 @@ def is_field_name(text: str) -> bool:
 
 
 def fingerprint(error: Exception, stage: Stage) -> str:
-    """Return 16 hexadecimal digits that are equal for failures of one kind, to group dead letters by.
+    """Return 16 hexadecimal digits that are equal for failures at one place of the code.
+
+    One place may fail for several reasons: dead letters are grouped by both.
 
     It is BLAKE2b, 8 bytes long, of the stage, the classes of the exception and its causes, and
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final
 
-from streams.kafka.envelope import event_headers
+from streams.kafka.envelope import event_headers, text_attribute, time_attribute
 from streams.topics import PAYMENT_CANCELLED, PAYMENT_COMPLETED
 
 EVENT_SOURCE: Final = "/shop/orders"
 """``ce_source``: with ``ce_id`` it names the event, and a repeat has the same two."""
-
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +58,8 @@ def shop_event(kind: EventKind, value: bytes, *, order_id: str, id: object, time
     Raises:
         UnicodeEncodeError: an id holds half of a surrogate pair, which UTF-8 cannot write.
     """
-    moment = time if isinstance(time, str) and _RFC_3339.fullmatch(time) else ""
-    identified = isinstance(id, str) and id
+    moment = time if isinstance(time, str) and time.isascii() and time_attribute(time.encode()) else ""
+    identified = isinstance(id, str) and text_attribute(id.encode()) is not None
     headers = event_headers(id=str(id), source=EVENT_SOURCE, type=kind.type, time=moment, subject=order_id)
     wanted = [(name, text) for name, text in headers if text and (identified or not name.startswith("ce_"))]
     return ShopEvent(kind, order_id.encode(), value, tuple(wanted))

@@ -38,7 +38,7 @@ _is_traceparent: Final = re.compile(
 _is_plain: Final = re.compile(rb"[\t\x20-\x7e]+").fullmatch
 
 
-def _text(value: bytes | None) -> str | None:
+def text_attribute(value: bytes | None) -> str | None:
     """Read a header that somebody else wrote: what is no text in it must not stop a good payment, and is absent."""
     if not value or len(value) > _LONGEST_ATTRIBUTE:
         return None
@@ -50,7 +50,8 @@ def _text(value: bytes | None) -> str | None:
     return text if text.isprintable() or not _NO_TEXT(text) else None
 
 
-def _time(value: bytes | None) -> str | None:
+def time_attribute(value: bytes | None) -> str | None:
+    """Read the time in a header: what is no RFC 3339 is absent."""
     if not value or len(value) > _LONGEST_ATTRIBUTE or not _is_time(value):
         return None
     if value[5:10] == _LEAP_DAY and not isleap(int(value[:4])):
@@ -94,11 +95,11 @@ class Envelope(NamedTuple):
         found = dict(headers)
         get = found.get
         return cls(
-            _text(get("ce_id")),
-            _text(get("ce_source")),
-            _text(get("ce_type")),
-            _time(get("ce_time")),
-            _text(get("ce_subject")),
+            text_attribute(get("ce_id")),
+            text_attribute(get("ce_source")),
+            text_attribute(get("ce_type")),
+            time_attribute(get("ce_time")),
+            text_attribute(get("ce_subject")),
             _trace(found) if "traceparent" in found or "baggage" in found else (),
         )
 

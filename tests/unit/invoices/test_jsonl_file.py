@@ -122,3 +122,14 @@ def test_a_file_in_another_encoding_is_told_how_to_be_saved(path: Path, encoding
         read_files([path])
     left_out = read_files([path], skip_unreadable=True).left_out
     assert len(left_out) == 1
+
+
+@pytest.mark.parametrize("time", ["2010-13-01T08:26:00Z", "2010-12-01", "2010-12-01T08:26:00", "\\ud83d"])
+def test_what_no_reader_would_take_for_a_time_is_not_written_as_one(path: Path, time: str) -> None:
+    (event,) = read(path, GOOD.replace(b"2010-12-01T08:26:00Z", time.encode())).events
+    assert "ce_time" not in dict(event.headers)
+
+
+def test_an_id_with_control_characters_names_no_cloudevent(path: Path) -> None:
+    (event,) = read(path, GOOD.replace(b"pay-1", b"pay\\n1")).events
+    assert "ce_id" not in dict(event.headers)
