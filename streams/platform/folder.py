@@ -17,6 +17,9 @@ from streams.platform.rows import SCHEMA, days_of
 from streams.platform.storage import Storage
 
 _COMPRESSION: Final = "zstd"
+# Of one row of a real shop, 7 KB of Parquet are 4 KB of dictionaries, statistics and Arrow's own copy of the schema. Up
+# to about as many rows they are larger than what they save or let a reader pass over; dictionaries halve large files.
+_FEW_ROWS: Final = 64
 _DAY: Final = re.compile(r"dt=(\d{4}-\d\d-\d\d)")
 
 
@@ -82,16 +85,36 @@ class Folder:
         return self._storage.lacks_its_root()
 
     def write_aside(self, file: WaitingFile, table: pa.Table) -> None:
-        """Write a file where no reader looks; it has reached the disk when this returns.
+        """Write a file where no reader looks. It is sure to survive a power cut after :meth:`sync_aside`.
 
         Raises:
             OSError: it could not be written.
         """
-        content = pa.BufferOutputStream()
-        # The pages' checksums let 'paystream platform check' find a damaged file.
-        pq.write_table(table, content, compression=_COMPRESSION, write_page_checksum=True)
+        content, many = pa.BufferOutputStream(), table.num_rows > _FEW_ROWS
+        with pq.ParquetWriter(
+            content,
+            table.schema,
+            compression=_COMPRESSION,
+            # By these 'paystream platform check' finds a damaged file.
+            write_page_checksum=True,
+            # All of our types are Parquet's as well, so it would say nothing new.
+            store_schema=False,
+            use_dictionary=many,
+            write_statistics=many,
+        ) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata(table.schema.metadata or {})
         with self._storage.reaching():
             self._storage.write(file.path, memoryview(content.getvalue()))
+
+    def sync_aside(self) -> None:
+        """Make the names of all files that were written aside reach the disk: once for all, as that takes its time.
+
+        Raises:
+            OSError: they could not.
+        """
+        with self._storage.reaching():
+            self._storage.sync(self._storage.make_folder(ASIDE))
 
     def publish(self, files: Iterable[WaitingFile], next_offset: int) -> None:
         """Move files to where readers look. One that is not aside any more was moved by a former attempt.
@@ -113,18 +136,18 @@ class Folder:
             # Not before the moves: a reader might find a folder without its file for as long as that takes.
             self._storage.sync(changed)
 
-    def require(self, covered: FileRange, day: str) -> None:
-        """Make sure that a file that is committed is where readers look.
+    def require(self, covered: FileRange, *days: str) -> None:
+        """Make sure that files that are committed are where readers look.
 
         Raises:
-            FilesDisagree: it is not.
+            FilesDisagree: one is not.
             OSError: it cannot be said.
         """
         with self._storage.reaching():
-            there = self._storage.exists(covered.path(day))
-        if not there:
+            missing = next((day for day in days if not self._storage.exists(covered.path(day))), None)
+        if missing is not None:
             raise FilesDisagree(
-                f"{self.url}: {covered.path(day)} is committed, and is neither there nor aside. Put it back; or "
+                f"{self.url}: {covered.path(missing)} is committed, and is neither there nor aside. Put it back; or "
                 f"{_written_again(covered)}. If it is gone on purpose, set the offset to {covered.next_offset}, where "
                 "it is: that says so"
             )

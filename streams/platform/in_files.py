@@ -19,7 +19,6 @@ after its successor has written the same rows, would show them twice.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import time
@@ -42,8 +41,8 @@ from streams.kafka.clients import make_producer
 from streams.kafka.group_offsets import committed_position
 from streams.platform.folder import Folder
 from streams.platform.off_loop import off_loop
-from streams.platform.ranges import FileRange, Mark, WaitingFile, note_days
-from streams.platform.rows import PlatformRow, as_batch, by_day
+from streams.platform.ranges import FileRange, Mark, WaitingFile, known_to, note_days
+from streams.platform.rows import as_batch_in_turns, by_day
 from streams.settings import KafkaSettings, PlatformSettings
 
 logger = logging.getLogger(__name__)
@@ -51,12 +50,12 @@ logger = logging.getLogger(__name__)
 DEPENDENCY: Final = "platform files"
 """The name under which breakers and pages show it."""
 
+# A range may have a file for each day of years. A store that takes a second for each is slow, and its lane is none
+# that the watchdog is to miss (PAYSTREAM_DELIVERY__STALL_AFTER, 90 s).
+_FILES_A_STEP: Final = 16
+
+S = TypeVar("S")
 T = TypeVar("T")
-
-
-# 2,000 orders of 20 lines take 100 ms, and a thread would not help: Arrow reads Python's objects with the GIL held.
-# 128 of them are some 6 ms between two chances for heartbeats and the other lanes.
-_ROWS_BETWEEN_YIELDS: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +139,7 @@ class FileFinisher(ExactlyOnce):
             self._spare([each for each in aside if each.first < end])
             self._first = self._begin = end
         elif mark.token:
-            await self._off_loop(lambda: self._show(mark, aside, end))
+            await self._show(mark, aside, end)
             self._first, self._begin = end, mark.begin
         else:
             self._first, self._begin = mark.first, mark.begin
@@ -150,17 +149,17 @@ class FileFinisher(ExactlyOnce):
         """List the files of this partition that wait aside."""
         return [each for each in self._folder.waiting() if (each.topic, each.partition) == self._source]
 
-    def _show(self, mark: Mark, aside: Sequence[WaitingFile], end: int) -> None:
+    async def _show(self, mark: Mark, aside: Sequence[WaitingFile], end: int) -> None:
         """Move what is committed and still aside to where readers look."""
         kept = [each for each in aside if each.token == mark.token]
         if kept:
             logger.info("%s: %d files were committed and are shown now", self._source, len(kept))
-            self._folder.publish(kept, end)
+            await self._in_steps(kept, lambda some: self._folder.publish(some, end))
         covered = FileRange(self._source.topic, self._source.partition, mark.first, end)
-        self._folder.require(covered, mark.day)
-        # A listing may be of a moment ago (NFS and some stores remember it): each file names its fellows.
-        for day in sorted(self._folder.days_of_range(covered, mark.day) - {mark.day}):
-            self._folder.require(covered, day)
+        await self._off_loop(lambda: self._folder.require(covered, mark.day))
+        # A listing may be of a moment ago (NFS and some stores remember it): the first day's file names its fellows.
+        days = await self._off_loop(lambda: self._folder.days_of_range(covered, mark.day))
+        await self._in_steps(sorted(days - {mark.day}), lambda some: self._folder.require(covered, *some))
 
     def _spare(self, aside: Sequence[WaitingFile]) -> None:
         if aside:
@@ -192,7 +191,7 @@ class FileFinisher(ExactlyOnce):
 
     async def _hold(self, settled: Settled) -> None:
         if settled.effects:
-            rows = await _in_slices(settled.effects)
+            rows = await as_batch_in_turns(settled.effects)
             self._batches.append(rows)
             self._held_rows += rows.num_rows
             self._held_bytes += rows.nbytes
@@ -211,9 +210,7 @@ class FileFinisher(ExactlyOnce):
         if self._unpublished is None:
             return ()
         files, done = self._unpublished
-        for file in files:
-            await self._off_loop(partial(self._folder.publish, [file], done[-1].next_offset))
-            self.progressed()
+        await self._in_steps(files, lambda some: self._folder.publish(some, done[-1].next_offset))
         self._unpublished = None
         self.holding = bool(self._held)
         await self._discard_leftovers()
@@ -223,7 +220,7 @@ class FileFinisher(ExactlyOnce):
         if not self._leftovers:
             return
         try:
-            await self._off_loop(lambda: self._folder.discard(self._leftovers))
+            await self._in_steps(self._leftovers, self._folder.discard)
         except DependencyUnavailable as error:
             logger.warning("%s: files that were never committed stay aside for now: %s", self._source, error.reason)
 
@@ -263,13 +260,14 @@ class FileFinisher(ExactlyOnce):
     async def _write_aside(self, token: str) -> list[WaitingFile]:
         assert self._first is not None
         tables = await off_loop(lambda: by_day(self._batches))
-        source, note = self._source, note_days(tables)
-        files = [WaitingFile(source.topic, source.partition, self._first, token, day) for day in sorted(tables)]
+        source, days = self._source, list(tables)
+        files = [WaitingFile(source.topic, source.partition, self._first, token, day) for day in days]
         try:
             for file in files:
-                table = tables[file.day].replace_schema_metadata(note)
+                table = tables[file.day].replace_schema_metadata(note_days(known_to(file.day, days)))
                 await self._off_loop(partial(self._folder.write_aside, file, table))
                 self.progressed()
+            await self._off_loop(self._folder.sync_aside)
         except DependencyUnavailable:
             # The next attempt has a token of its own: a disk that is full would be kept full by the attempts.
             await self._clear(files)
@@ -279,7 +277,7 @@ class FileFinisher(ExactlyOnce):
     async def _clear(self, files: Sequence[WaitingFile]) -> None:
         """Delete the files of an attempt that has failed; what cannot be deleted is a leftover of the next commit's."""
         with contextlib.suppress(DependencyUnavailable):
-            await self._off_loop(lambda: self._folder.discard(files))
+            await self._in_steps(files, self._folder.discard)
 
     async def _in_time(self, doing: str, step: Awaitable[T], *, committing: bool = False) -> T:
         """Await a step that needs brokers. Their deadline is not for files, which may be many and far away."""
@@ -287,18 +285,14 @@ class FileFinisher(ExactlyOnce):
         who = f"{self._group}:{source.topic}-{source.partition}"
         return await in_time(who, doing, step, self._deadline, committing=committing)
 
+    async def _in_steps(self, things: Sequence[S], step: Callable[[Sequence[S]], object]) -> None:
+        """Take a step for some files at a time, and say each time that it has got somewhere."""
+        for start in range(0, len(things), _FILES_A_STEP):
+            await self._off_loop(partial(step, things[start : start + _FILES_A_STEP]))
+            self.progressed()
+
     async def _off_loop(self, step: Callable[[], T]) -> T:
         try:
             return await off_loop(step)
         except OSError as error:
             raise DependencyUnavailable(DEPENDENCY, f"{self._folder.url}: {error.strerror or error}") from error
-
-
-async def _in_slices(rows: Sequence[PlatformRow]) -> pa.RecordBatch:
-    """Turn rows into columns, and let others run in between."""
-    slices = []
-    for start in range(0, len(rows), _ROWS_BETWEEN_YIELDS):
-        slices.append(as_batch(rows[start : start + _ROWS_BETWEEN_YIELDS]))
-        await asyncio.sleep(0)
-    (batch,) = pa.Table.from_batches(slices).combine_chunks().to_batches()
-    return batch

@@ -57,14 +57,15 @@ class Storage:
             raise OSError(type(error).__name__) from error
 
     def write(self, name: str, content: memoryview) -> None:
-        """Write a file; it has reached the disk when this returns."""
+        """Write a file. What is in it has reached the disk when this returns; its name has after :meth:`sync`."""
         changed = self.make_folder(name.rpartition("/")[0])
         with self._files.open(self._path(name), "wb") as out:
             out.write(content)
             if self._local:
                 out.flush()
                 os.fsync(out.fileno())
-        self.sync(changed)
+        if len(changed) > 1:  # its folder has a new name as well
+            self.sync(changed)
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:

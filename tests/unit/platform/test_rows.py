@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime, timedelta, timezone
+
+from support.orders import ORDER
+
+from models.platform import ADAPTER
+from streams.platform.rows import PlatformRow, as_batch, by_day
+
+_START = datetime(1970, 1, 1, 23, 59, 59, 999_999, tzinfo=timezone.utc)
+
+
+def rows(moments: list[datetime]) -> list[PlatformRow]:
+    bodies = [{**ORDER, "occurredAt": moment.isoformat()} for moment in moments]
+    orders = [ADAPTER.validate_json(json.dumps(body)) for body in bodies]
+    return [PlatformRow(each, "platform.orders", 0, offset) for offset, each in enumerate(orders)]
+
+
+def test_a_row_is_of_the_utc_day_on_which_it_happened() -> None:
+    moments = [
+        "1970-01-01T00:00:00+00:00", "1970-01-01T23:59:59.999999+00:00", "1970-01-02T00:00:00+00:00",
+        "2010-12-01T00:30:00+09:00", "2016-12-31T23:59:59+00:00", "9998-12-31T23:59:59.999999+00:00",
+    ]  # fmt: skip
+    parted = by_day([as_batch(rows([datetime.fromisoformat(each) for each in moments]))])
+    assert {day: table.num_rows for day, table in parted.items()} == {
+        "1970-01-01": 2, "1970-01-02": 1, "2010-11-30": 1, "2016-12-31": 1, "9998-12-31": 1,
+    }  # fmt: skip
+
+
+def test_days_come_in_their_order_and_rows_of_a_day_in_that_of_their_offsets() -> None:
+    made = rows([_START + timedelta(days=2 - number % 3) for number in range(30)])
+    parted = by_day([as_batch(made[:11]), as_batch(made[11:])])
+    assert list(parted) == ["1970-01-01", "1970-01-02", "1970-01-03"]
+    assert [table["source_offset"].to_pylist() for table in parted.values()] == [
+        list(range(2, 30, 3)), list(range(1, 30, 3)), list(range(0, 30, 3)),
+    ]  # fmt: skip
+
+
+def test_parting_rows_takes_time_for_the_rows_and_not_for_the_days() -> None:
+    few, many = ([as_batch(rows([_START + timedelta(days=n % days) for n in range(4_000)]))] for days in (2, 4_000))
+    began = time.process_time()
+    by_day(few)
+    between = time.process_time()
+    assert len(by_day(many)) == 4_000
+    # Looking through all rows for each day took 5 s.
+    assert time.process_time() - between < 1.0 + (between - began)
