@@ -9,7 +9,7 @@ import hmac
 import json
 import socket
 import time
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -18,7 +18,8 @@ from yarl import URL
 from models.notification import ADAPTER, NotificationRequest
 from streams.failure.errors import DependencyUnavailable, PermanentError, TransientError
 from streams.http.answers import asked_to_wait, judge_answer
-from streams.http.requests import USER_AGENT, header_id, read_off, why_not
+from streams.http.posting import Poster
+from streams.http.requests import header_id, why_not
 from streams.notify.webhook_url import UnfitUrl, host_of, is_public, parse_url
 from streams.settings import NotificationSettings
 
@@ -97,7 +98,9 @@ class WebhookSender:
 
     def __init__(self, settings: NotificationSettings) -> None:
         self._settings = settings
-        self._session: aiohttp.ClientSession | None = None
+        resolver = None if settings.webhook_private else _PublicOnly
+        # No cookies: customers may share a host, and what it sets for one of them is not to be shown for another.
+        self._poster = Poster(settings.webhook_timeout, {}, resolver=resolver)
 
     async def send(self, url: str, secret: str, request: NotificationRequest) -> None:
         """Post a request to a customer's URL.
@@ -117,9 +120,7 @@ class WebhookSender:
         headers = _headers(secret, header_id(request.request_id), int(time.time()), body)
         who = f"webhook {host_of(url)}"
         try:
-            async with self._open().post(target, data=body, headers=headers, allow_redirects=False) as answer:
-                status, retry_after = answer.status, answer.headers.get("Retry-After")
-                await read_off(answer)
+            answer = await self._poster.post(target, body, headers)
         except aiohttp.InvalidURL:
             raise NeverAsked("the customer's webhook has no valid URL") from None
         # Before ValueError, which an error of a certificate is as well.
@@ -127,11 +128,11 @@ class WebhookSender:
             raise WebhookDown(f"{who} does not answer: {why_not(error)}") from None
         except ValueError:
             raise NeverAsked("the customer's webhook has no valid URL") from None
-        if status == _GONE:
+        if answer.status == _GONE:
             raise WebhookGone(f"{who} answered 410: it is gone for good")
-        after = min(asked_to_wait(retry_after, time.time()), _LONGEST_HEEDED)
+        after = min(asked_to_wait(answer.retry_after, time.time()), _LONGEST_HEEDED)
         try:
-            judge_answer(status, who, after)
+            judge_answer(answer.status, who, after)
         except (DependencyUnavailable, TransientError) as error:
             raise WebhookDown(str(error), after=after) from None
 
@@ -141,23 +142,9 @@ class WebhookSender:
         except UnfitUrl as unfit:
             raise NeverAsked(f"the customer's webhook is not {unfit}") from None
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            options: dict[str, Any] = {} if self._settings.webhook_private else {"resolver": _PublicOnly()}
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(**options),
-                # Customers may share a host: what it sets for one of them is not to be shown for another.
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": USER_AGENT},
-                timeout=aiohttp.ClientTimeout(self._settings.webhook_timeout),
-            )
-        return self._session
-
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._poster.close()
 
 
 def _headers(secret: str, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:

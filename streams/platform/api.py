@@ -11,7 +11,8 @@ from yarl import URL
 
 from streams.failure.errors import DependencyUnavailable, TransientError
 from streams.http.answers import asked_to_wait, judge_answer
-from streams.http.requests import USER_AGENT, header_id, read_off, why_not
+from streams.http.posting import Poster
+from streams.http.requests import header_id, why_not
 from streams.settings import PlatformSettings
 
 DEPENDENCY: Final = "platform api"
@@ -41,11 +42,10 @@ class PlatformApi:
         self._url = URL(settings.api_url)
         self._host = self._url.host
         self._conflict_is_done = settings.api_conflict == "done"
-        self._timeout = aiohttp.ClientTimeout(settings.api_timeout)
-        self._headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
+        headers = {"Content-Type": "application/json"}
         if settings.api_token is not None:
-            self._headers["Authorization"] = f"Bearer {settings.api_token.get_secret_value()}"
-        self._session: aiohttp.ClientSession | None = None
+            headers["Authorization"] = f"Bearer {settings.api_token.get_secret_value()}"
+        self._poster = Poster(settings.api_timeout, headers, keep_cookies=True)
 
     async def post(self, key: str, body: bytes) -> None:
         """Post one record.
@@ -60,14 +60,8 @@ class PlatformApi:
             TransientError: it is still at work on the one before (409), or fails over this record (500).
             PermanentError: it refuses the record.
         """
-        if self._session is None:
-            self._session = aiohttp.ClientSession(headers=self._headers, timeout=self._timeout)
         try:
-            async with self._session.post(
-                self._url, data=body, headers={"Idempotency-Key": header_id(key)}, allow_redirects=False
-            ) as answer:
-                status, retry_after = answer.status, answer.headers.get("Retry-After")
-                await read_off(answer)
+            answer = await self._poster.post(self._url, body, {"Idempotency-Key": header_id(key)})
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             raise DependencyUnavailable(DEPENDENCY, f"{self._host}: {why_not(error)}") from None
         except ValueError:
@@ -75,7 +69,7 @@ class PlatformApi:
             raise DependencyUnavailable(
                 DEPENDENCY, "a request cannot be made of PAYSTREAM_PLATFORM__API_URL and PAYSTREAM_PLATFORM__API_TOKEN"
             ) from None
-        self._judge(status, asked_to_wait(retry_after, time.time()))
+        self._judge(answer.status, asked_to_wait(answer.retry_after, time.time()))
 
     def _judge(self, status: int, after: float) -> None:
         if status in _UNAUTHORIZED:
@@ -99,6 +93,4 @@ class PlatformApi:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._poster.close()
