@@ -11,14 +11,32 @@ from typing import Final
 
 import aiohttp
 from async_timeout import timeout
+from yarl import URL
 
 USER_AGENT: Final = f"paystream/{version('paystream')}"
 """Who asks, so that whoever is asked knows whom to write to."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_:-]{1,255}")
+# Nothing that would have to be escaped, and escapes that are complete: RFC 3986, sections 2 and 3.3.
+_AS_WRITTEN: Final = re.compile(
+    r"https?://[a-z0-9._-]+(?::[0-9]+)?/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*", re.ASCII
+)
 # An answer's body is read only so that the connection can be kept: a longer one, or a slow one, is not worth it.
 _READ_BYTES: Final = 65_536
 _READ_SECONDS: Final = 1.0
+
+
+def url_as_written(text: str) -> URL:
+    """Read a URL so that its path and its query are sent as they stand.
+
+    Otherwise yarl writes ``%2F`` in a query as ``/``, and ``%2e%2e`` in a path as a step upwards: the same to most
+    servers, but not to one that compares a signature. What is no URL without being escaped, yarl escapes.
+
+    Raises:
+        ValueError: it is none.
+    """
+    url = URL(text)  # judges host and port, which it would not do otherwise
+    return URL(text, encoded=True) if _AS_WRITTEN.fullmatch(text) else url
 
 
 def header_id(name: str) -> str:

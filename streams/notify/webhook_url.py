@@ -8,6 +8,8 @@ from typing import Final
 
 from yarl import URL
 
+from streams.http.requests import url_as_written
+
 _TEXT: Final = re.compile(r"[\x21-\x7e]{1,2048}")
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME: Final = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}\.?")
@@ -79,7 +81,7 @@ def _read(text: str) -> URL | None:
     if not _TEXT.fullmatch(text):
         return None
     try:
-        return URL(text)
+        return url_as_written(text)
     except ValueError:
         return None
 

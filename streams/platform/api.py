@@ -7,12 +7,11 @@ import time
 from typing import Final
 
 import aiohttp
-from yarl import URL
 
 from streams.failure.errors import DependencyUnavailable, TransientError
 from streams.http.answers import asked_to_wait, judge_answer
 from streams.http.posting import Poster
-from streams.http.requests import header_id, why_not
+from streams.http.requests import header_id, url_as_written, why_not
 from streams.settings import PlatformSettings
 
 DEPENDENCY: Final = "platform api"
@@ -39,7 +38,7 @@ class PlatformApi:
 
     def __init__(self, settings: PlatformSettings) -> None:
         assert settings.api_url is not None, "the settings see to it"
-        self._url = URL(settings.api_url)
+        self._url = url_as_written(settings.api_url)
         self._host = self._url.host
         self._conflict_is_done = settings.api_conflict == "done"
         headers = {"Content-Type": "application/json"}

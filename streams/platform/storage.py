@@ -34,15 +34,26 @@ class Storage:
 
     def __init__(self, url: str) -> None:
         try:
-            self._files, root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise SetupError(f"PAYSTREAM_PLATFORM__FOLDER={without_password(url)}: {_with_way_out(error)}") from None
+            self._files, root = _found(url)
+        except (ImportError, ValueError, TypeError) as error:
+            raise _unfit(url, _with_way_out(error)) from None
+        except OSError as error:  # some connect at once
+            raise _unfit(url, f"{error.strerror or type(error).__name__}") from error
         self._root = str(root).rstrip("/")
         protocols = self._files.protocol if isinstance(self._files.protocol, tuple) else (self._files.protocol,)
         self._local = "file" in protocols
+        if not self._local and not _ends_alike(url, self._root):
+            raise _unfit(
+                url,
+                f"this kind of store takes it for {self._root or '/'}. What comes after a ? or a :: is no part of a "
+                "path there: choose another name",
+            )
         # Whoever looks for a local folder may do so from another one.
         self.url = re.sub(r"^/*", "/", self._root) if self._local else without_password(url)
         self._has_folders = _WITHOUT_FOLDERS.isdisjoint(protocols)
+        # Of fsspec's calls, those that are for many files take brackets, question marks and asterisks in a path for
+        # patterns; those for one do not. A rename of the store's own is better than both.
+        self._renames = self._has_folders and type(self._files).mv is not fsspec.AbstractFileSystem.mv
 
     @contextlib.contextmanager
     def reaching(self) -> Iterator[None]:
@@ -81,10 +92,13 @@ class Storage:
         """
         if self._local:
             os.replace(self._path(source), self._path(target))
-        elif self.exists(source):
+        elif not self.exists(source):
+            raise FileNotFoundError(source)
+        elif self._renames:
             self._files.mv(self._path(source), self._path(target))
         else:
-            raise FileNotFoundError(source)
+            self._files.cp_file(self._path(source), self._path(target))
+            self._files.rm_file(self._path(source))
 
     def delete(self, name: str) -> None:
         """Delete a file.
@@ -92,7 +106,7 @@ class Storage:
         Raises:
             FileNotFoundError: there is no such file.
         """
-        self._files.rm(self._path(name))
+        self._files.rm_file(self._path(name))
 
     def exists(self, name: str) -> bool:
         """Tell whether there is such a file or folder."""
@@ -141,6 +155,28 @@ class Storage:
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
+
+
+def _found(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """Find what reaches a place, and the path of the place in it."""
+    if "://" not in url or url.startswith(("file://", "local://")):
+        # fsspec.core would take a :: in it for a chain of stores, and the first part for the place.
+        files = fsspec.filesystem("file")
+        return files, files._strip_protocol(url)
+    files, root = fsspec.core.url_to_fs(url)
+    return files, str(root)
+
+
+def _ends_alike(url: str, root: str) -> bool:
+    """Whether a store takes the end of a URL for that of the path; an HDFS client's query is no part of it."""
+    if re.search(r"\?versionid=", url, re.IGNORECASE):
+        return False  # s3fs and adlfs would cut it off later, from every name behind it
+    place = url.partition("?")[0] if url.startswith(("hdfs://", "arrow_hdfs://", "webhdfs://")) else url
+    return place.rstrip("/").endswith(root.rpartition("/")[2])
+
+
+def _unfit(url: str, why: str) -> SetupError:
+    return SetupError(f"PAYSTREAM_PLATFORM__FOLDER={without_password(url)}: {why}")
 
 
 def without_password(url: str) -> str:

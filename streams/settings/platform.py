@@ -58,6 +58,8 @@ class PlatformSettings(Section):
             raise ValueError(
                 "there is a user or a password in it: what lets us in is to be in PAYSTREAM_PLATFORM__API_TOKEN"
             )
+        if "#" in value:
+            raise ValueError("there is a # in it, and what follows one is never sent: in a path or a query it is %23")
         return value
 
     @field_validator("api_token")

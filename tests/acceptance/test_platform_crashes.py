@@ -28,7 +28,7 @@ def offsets_in(folder: Path) -> list[int]:
 async def test_files_whose_writer_dies_before_its_commit_are_written_anew_and_those_aside_deleted(
     crew: Crew, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "platform"
+    folder = tmp_path / "lake [eu] 100%s #1?*"  # a name like any other, from the environment to the log
     raws = [Raw(0, b"k", order(number, 1 + number % 2)) for number in range(_ORDERS)]
     await produce(crew.servers, PLATFORM_ORDERS, raws)
     worker = crew.hire(

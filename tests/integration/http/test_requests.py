@@ -99,6 +99,34 @@ async def test_the_platforms_api_may_ask_for_time(status: int) -> None:
     assert raised.value.after == 7
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/", "/orders", "/a%2Fb/%7Ec", "/a[b]", "/in?code=a%2Fb%3D%3D&sig=x%2By+z", "/?next=%2Fa%3Ab", "/a//b/%2e%2e/c",
+        "/100%25", "/%ea%b2%b0", "/a;b=c,d", "/?", "/(x)*'!$",
+    ],
+)  # fmt: skip
+async def test_path_and_query_of_a_url_are_asked_for_as_they_are_written(target: str) -> None:
+    asked = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.raw_path)
+        return web.Response()
+
+    async with serving(answer, "/{path:.*}") as port, webhooks() as sender:
+        url = f"http://localhost:{port}{target}"
+        async with platform(url) as api:
+            await api.post("key", b"{}")
+        await sender.send(url, SECRET, REQUEST)
+    wanted = {"/?": "/", "/a[b]": "/a%5Bb%5D"}.get(target, target)  # nothing is asked; what must be escaped
+    assert asked == [wanted, wanted]
+
+
+def test_a_url_of_the_api_whose_end_would_not_be_sent_is_refused() -> None:
+    with pytest.raises(ValueError, match="%23"):
+        PlatformSettings(sink=Sink.HTTP, api_url="https://platform.example/orders?key=secret#1")
+
+
 # -- connections -------------------------------------------------------------------------------------
 
 

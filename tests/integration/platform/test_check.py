@@ -143,6 +143,19 @@ def test_a_folder_that_is_not_there_is_named_instead_of_gaps_everywhere(
     assert "a gap: nothing covers offsets 0 to 29" in emptied.output
 
 
+def test_a_folder_may_have_any_name(topics: Cluster, tmp_path: Path) -> None:
+    app_id, folder = unique("shop"), tmp_path / "lake [eu] 100%s #1?*"
+    servers = topics.bootstrap_servers
+    files = three_ranges(servers, app_id, folder)
+    done = check(servers, app_id, folder)
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith(f"{folder}\n")
+    files[0].rename(folder / "stray.parquet")
+    bad = check(servers, app_id, folder)
+    assert bad.exit_code == ExitStatus.FAILED
+    assert "stray.parquet is none of the agent's files" in bad.output
+
+
 # -- what is right -----------------------------------------------------------------------------------
 
 
