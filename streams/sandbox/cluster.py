@@ -62,6 +62,10 @@ class Cluster:
         self._count = brokers
         self._port = port
         self._data = None if data is None else Path(data).absolute()
+        if "," in str(self._data or ""):
+            raise SandboxError(
+                f"{self._data} has a comma in it, where Kafka would end the one folder and begin the next"
+            )
         self._properties = dict(properties or {})
         self._flags = _jvm_flags(heap_mb or _heap_mb(brokers, benchmark), benchmark)
         self._folder: Path | None = None

@@ -369,3 +369,8 @@ def test_a_cluster_of_no_brokers_or_of_ports_that_do_not_exist_is_refused() -> N
         Cluster(brokers=0)
     with pytest.raises(SandboxError, match="3 ports from 65534 on"):
         Cluster(brokers=3, port=65_534)
+
+
+def test_a_folder_of_data_that_kafka_would_take_for_two_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SandboxError, match="has a comma in it"):
+        Cluster(data=tmp_path / "kafka, mine")
