@@ -5,6 +5,8 @@ import time
 from datetime import datetime, timedelta, timezone
 
 import pyarrow as pa
+import pytest
+from pydantic import ValidationError
 from support.orders import ORDER
 
 from models.platform import ADAPTER
@@ -53,3 +55,40 @@ def test_the_day_of_a_moment_needs_no_time_zone_of_the_machine() -> None:
     (moment,) = as_batch(rows([_START]))["occurred_at"].cast("int64").to_pylist()
     elsewhere = pa.table({"occurred_at": pa.array([moment], pa.timestamp("us", "Nowhere/Land"))})
     assert days_of(elsewhere).to_pylist() == ["1970-01-01"]
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("amount", ["0", "0.000001", "999999999999.999999"]),
+        ("itemCount", [0, -(2**63) + 1, 2**63 - 1]),
+        ("units", [0, -(2**63) + 1, 2**63 - 1]),
+        ("occurredAt", ["1970-01-01T00:00:00Z", "9998-12-31T23:59:59.999999999Z", "2010-12-01T00:00:00+23:59"]),
+        ("country", ["x" * 128, "\U0001f600", "국"]),
+        ("lines", [[], ORDER["lines"] * 10_000]),
+    ],
+)
+def test_what_the_wire_lets_through_fits_into_the_columns(field: str, values: list[object]) -> None:
+    bodies = [json.dumps({**ORDER, field: value}) for value in values]
+    made = [PlatformRow(ADAPTER.validate_json(body), "platform.orders", 0, 0) for body in bodies]
+    assert sum(table.num_rows for table in by_day([as_batch(made)]).values()) == len(values)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"quantity": 2**31 - 1, "unitPrice": "999999999999.999999", "total": "999999999999.999999"},
+        {"sku": "x" * 128, "name": "x" * 1_000, "unitPrice": "0", "total": "0"},
+        {"name": ""},
+    ],
+)
+def test_what_the_wire_lets_through_of_a_line_fits_as_well(line: dict[str, object]) -> None:
+    body = json.dumps({**ORDER, "lines": [{**ORDER["lines"][0], **line}]})
+    as_batch([PlatformRow(ADAPTER.validate_json(body), "platform.orders", 0, 0)])
+
+
+@pytest.mark.parametrize("field", ["country", "orderId", "kind", "recordId", "customerId", "method", "paymentId"])
+def test_half_a_character_is_the_records_fault_and_not_the_files(field: str) -> None:
+    body = json.dumps({**ORDER, field: "@"}).replace('"@"', '"\\ud800"')
+    with pytest.raises(ValidationError):
+        ADAPTER.validate_json(body)
