@@ -107,7 +107,6 @@ def _read(folder: Folder, file: ShownFile) -> FoundFile:
 async def _partitions(kafka: KafkaSettings) -> set[int]:
     client = await connect(kafka)
     try:
-        # All topics are asked for, as asking for a missing one by its name may create it.
         found = (await client.fetch_all_metadata()).partitions_for_topic(PLATFORM_ORDERS)
     except KafkaError as error:
         raise _as_ours(error, kafka) from error

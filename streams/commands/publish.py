@@ -127,7 +127,6 @@ async def _publish(
 async def _check_topics(kafka: KafkaSettings, topics: Iterable[str]) -> None:
     client = await connect(kafka)
     try:
-        # All topics are asked for, as asking for a missing one by its name may create it.
         metadata = await client.fetch_all_metadata()
     finally:
         await client.close()

@@ -10,8 +10,10 @@ from rich.text import Text
 from streams.commands.command import asynchronous
 from streams.dead_letters.text import printable
 from streams.failure.errors import ExitStatus
+from streams.kafka.clients import connect, silent_clients
+from streams.kafka.internal_topics import check_internal_topics
 from streams.kafka.topic_admin import TopicReport, TopicState, apply_topics
-from streams.settings import settings
+from streams.settings import Guarantee, Sink, settings
 from streams.topics import declared_topics
 
 _STYLES = {
@@ -46,16 +48,35 @@ async def apply(names: tuple[str, ...]) -> None:
       PAYSTREAM_TOPICS__PARTITIONS=12 PAYSTREAM_TOPICS__REPLICATION=3 paystream topics apply
     """
     _show(await apply_topics(settings().kafka, declared_topics(settings(), names)))
+    await _check_internal_topics()
 
 
 @topics.command()
 @asynchronous
 async def check() -> None:
-    """Change nothing; exit with status 1 if a topic is missing or differs from what is declared."""
+    """Change nothing; exit with status 1 if a topic is missing or differs from what is declared.
+
+    Where the brokers cannot keep offsets or transactions, since a setting of theirs asks for more copies than there
+    are brokers, that is said with status 78.
+    """
     reports = await apply_topics(settings().kafka, declared_topics(settings()), create=False)
     _show(reports)
+    await _check_internal_topics()
     if any(report.state is not TopicState.AS_DECLARED for report in reports):
         raise SystemExit(int(ExitStatus.FAILED))
+
+
+async def _check_internal_topics() -> None:
+    chosen = settings()
+    in_files = "agents.platform" in chosen.agents and chosen.platform.sink is Sink.FILES
+    client = await connect(chosen.kafka)
+    try:
+        with silent_clients():
+            await check_internal_topics(
+                client, transactions=in_files or chosen.delivery.guarantee is Guarantee.EXACTLY_ONCE
+            )
+    finally:
+        await client.close()
 
 
 def _show(reports: list[TopicReport]) -> None:

@@ -326,11 +326,21 @@ class Finishing(Protocol):
         """Make the finisher of one partition."""
 
 
+def needs_transactions(finishing: Finishing) -> bool:
+    """Whether it says that it needs Kafka's transactions: a worker then starts only on brokers that can have them."""
+    return bool(getattr(finishing, "transactional", False))
+
+
 @dataclass(frozen=True, slots=True)
 class Guaranteed:
     """Outputs in Kafka, with one of the three guarantees."""
 
     guarantee: Guarantee
+
+    @property
+    def transactional(self) -> bool:
+        """Only the strongest needs transactions."""
+        return self.guarantee is Guarantee.EXACTLY_ONCE
 
     def make(self, kafka: KafkaSettings, consumer: AIOKafkaConsumer, group: str, source: TopicPartition) -> Finisher:
         """Make the finisher of one partition."""

@@ -14,7 +14,7 @@ from mode import Service
 
 from streams.delivery.batch import Rules
 from streams.delivery.channel import Handoff
-from streams.delivery.guarantee import Finishing, Guaranteed
+from streams.delivery.guarantee import Finishing, Guaranteed, needs_transactions
 from streams.delivery.lane import Lane
 from streams.delivery.machinery import end_process
 from streams.delivery.meter import Meter
@@ -31,6 +31,8 @@ from streams.failure.errors import (
     TopicMissing,
 )
 from streams.kafka.clients import close_consumer, connect, make_consumer
+from streams.kafka.connecting import troubles
+from streams.kafka.internal_topics import check_internal_topics
 from streams.settings import DeliverySettings, KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -202,6 +204,7 @@ class Source(Service):
         client = await connect(self._kafka)
         try:
             known = (await client.fetch_all_metadata()).topics()
+            await check_internal_topics(client, transactions=needs_transactions(self._finishing), name=self.group)
         finally:
             await client.close()
         suffix = self._rules.dead_letter_suffix
@@ -242,12 +245,13 @@ class Source(Service):
         if consumer._coordinator.coordinator_id is not None:
             self._coordinated_at = now
         if now - self._coordinated_at > _AWAY_SECONDS:
-            return "no broker answers for its consumer group: Kafka is away, or has no coordinator for it"
+            why = troubles.lasting() or "Kafka is away, or has no coordinator for it"
+            return f"no broker answers for its consumer group: {why}"
         if now - self._complete_at > _AWAY_SECONDS:
             if forbidden := known.unauthorized_topics.intersection(missing):
                 return f"this user may not see {', '.join(sorted(forbidden))} any more: it needs Read on that"
             return f"{', '.join(missing)} is not there any more: 'paystream topics apply' creates it"
-        return ""
+        return troubles.lasting()
 
     def _notice(self, trouble: str) -> None:
         if trouble and trouble != self.trouble:

@@ -26,6 +26,8 @@
     │   └── TopicMadeAnew              the committed offset is of a topic that was deleted since
     ├── SetupError                     the worker or command cannot start as it is configured
     │   ├── BrokerUnreachable          nothing answers at the bootstrap address
+    │   ├── BrokerRefuses              a broker answers, and does not let us in: password, certificate, protocol
+    │   ├── BrokerMisconfigured        a setting of the brokers' own keeps everybody from working with them
     │   ├── DatabaseUnreachable        the database does not answer
     │   ├── TopicMissing               a topic that is needed does not exist
     │   └── SandboxError               the embedded Kafka could not be installed or started
@@ -260,6 +262,14 @@ class BrokerUnreachable(SetupError):
     """Nothing answers at the bootstrap address."""
 
     exit_status = ExitStatus.UNREACHABLE
+
+
+class BrokerRefuses(SetupError):
+    """A broker answers, and does not let us in: a password, a certificate or the protocol is not what it asks for."""
+
+
+class BrokerMisconfigured(SetupError):
+    """A setting of the brokers' own keeps everybody from working with them."""
 
 
 class DatabaseUnreachable(SetupError):

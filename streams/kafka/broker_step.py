@@ -10,6 +10,7 @@ from aiokafka.errors import CommitFailedError, IllegalOperation, InvalidProducer
 from async_timeout import timeout
 
 from streams.failure.errors import BrokerDeadlineExceeded, CommitOutcomeUnknown, LaneFenced, MachineryFailure
+from streams.kafka.connecting import troubles
 
 # IllegalOperation is what aiokafka's producer raises when it was fenced between begin and send.
 _FENCED: Final = (ProducerFenced, InvalidProducerEpoch, IllegalOperation, CommitFailedError)
@@ -42,7 +43,8 @@ async def in_time(who: str, doing: str, step: Awaitable[T], seconds: float | Non
     except asyncio.TimeoutError as error:
         late = CommitOutcomeUnknown if committing else BrokerDeadlineExceeded
         waited = "in time" if seconds is None else f"for {seconds:g} s"
-        raise late(f"{who} had no answer {waited} while {doing}") from error
+        why = troubles.lasting()
+        raise late(f"{who} had no answer {waited} while {doing}" + (f": {why}" if why else "")) from error
     except KafkaError as error:
         kind = CommitOutcomeUnknown if committing else MachineryFailure
         raise kind(f"{who} failed while {doing}: {describe(error)}") from error

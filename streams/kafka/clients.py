@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
+import random
 import time
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from streams.failure.errors import BrokerUnreachable, SetupError
+from streams.failure.errors import BrokerMisconfigured, BrokerRefuses, BrokerUnreachable
+from streams.kafka.connecting import Client, adopt
+from streams.kafka.credentials import tls_context
 from streams.settings import KafkaSettings
 
 # Below the 1,048,588 bytes that a topic accepts by default, so that a batch never exceeds it.
@@ -60,47 +63,64 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
         options["sasl_plain_username"] = kafka.sasl_username
         options["sasl_plain_password"] = kafka.sasl_password.get_secret_value()
     if kafka.security_protocol.endswith("SSL"):
-        options["ssl_context"] = _tls(kafka)
+        options["ssl_context"] = tls_context(kafka)
     return options
-
-
-def _tls(kafka: KafkaSettings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=kafka.ssl_cafile)
-        if kafka.ssl_certfile is not None:
-            context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile)
-    except OSError as error:  # ssl.SSLError is one
-        raise SetupError(
-            f"PAYSTREAM_KAFKA__SSL_CAFILE, __SSL_CERTFILE or __SSL_KEYFILE cannot be used: {error}"
-        ) from error
-    return context
 
 
 def make_consumer(kafka: KafkaSettings, group: str, max_partition_bytes: int) -> AIOKafkaConsumer:
     """Make the consumer of one agent; it commits nothing by itself and sees only committed records."""
-    return AIOKafkaConsumer(
-        **client_options(kafka),
-        group_id=group,
-        group_instance_id=f"{kafka.instance_id}.{group}" if kafka.instance_id else None,
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        # A lane always seeks before it reads; this only keeps aiokafka from raising before that.
-        auto_offset_reset="earliest",
-        session_timeout_ms=int(kafka.session_timeout * 1000),
-        # A member hears of a rebalance by its heartbeat, so this is also how long it takes to begin.
-        heartbeat_interval_ms=int(min(kafka.session_timeout / 4, 2.0) * 1000),
-        rebalance_timeout_ms=int(kafka.rebalance_timeout * 1000),
-        request_timeout_ms=int(kafka.consumer_request_timeout * 1000),
-        max_poll_interval_ms=NEVER_IDLE_MS,
-        fetch_max_wait_ms=int(kafka.fetch_max_wait * 1000),
-        metadata_max_age_ms=_METADATA_MS,
-        max_partition_fetch_bytes=max_partition_bytes,
+    return _ours(
+        kafka,
+        AIOKafkaConsumer(
+            **client_options(kafka),
+            group_id=group,
+            group_instance_id=f"{kafka.instance_id}.{group}" if kafka.instance_id else None,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            # A lane always seeks before it reads; this only keeps aiokafka from raising before that.
+            auto_offset_reset="earliest",
+            session_timeout_ms=int(kafka.session_timeout * 1000),
+            # A member hears of a rebalance by its heartbeat, so this is also how long it takes to begin.
+            heartbeat_interval_ms=int(min(kafka.session_timeout / 4, 2.0) * 1000),
+            rebalance_timeout_ms=int(kafka.rebalance_timeout * 1000),
+            request_timeout_ms=int(kafka.consumer_request_timeout * 1000),
+            max_poll_interval_ms=NEVER_IDLE_MS,
+            fetch_max_wait_ms=int(kafka.fetch_max_wait * 1000),
+            metadata_max_age_ms=_METADATA_MS,
+            max_partition_fetch_bytes=max_partition_bytes,
+        ),
     )
+
+
+def make_reader(kafka: KafkaSettings, **options: Any) -> AIOKafkaConsumer:
+    """Make a consumer without a group, which commits nothing and sees only committed records."""
+    return _ours(
+        kafka,
+        AIOKafkaConsumer(
+            **client_options(kafka),
+            group_id=None,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            **options,
+        ),
+    )
+
+
+def make_admin(kafka: KafkaSettings) -> AIOKafkaAdminClient:
+    """Make what creates and describes topics."""
+    admin = AIOKafkaAdminClient(**client_options(kafka))
+    adopt(admin._client, kafka)
+    return admin
+
+
+def _ours(kafka: KafkaSettings, consumer: AIOKafkaConsumer) -> AIOKafkaConsumer:
+    adopt(consumer._client, kafka)
+    return consumer
 
 
 def make_producer(kafka: KafkaSettings, *, transactional_id: str | None = None) -> AIOKafkaProducer:
     """Make a producer that never writes a record twice: idempotent, or transactional if given an id."""
-    return AIOKafkaProducer(
+    producer = AIOKafkaProducer(
         **client_options(kafka),
         transactional_id=transactional_id,
         transaction_timeout_ms=int(kafka.transaction_timeout * 1000),
@@ -110,6 +130,8 @@ def make_producer(kafka: KafkaSettings, *, transactional_id: str | None = None) 
         max_batch_size=PRODUCER_BATCH_BYTES,
         request_timeout_ms=int(kafka.producer_request_timeout * 1000),
     )
+    adopt(producer.client, kafka)
+    return producer
 
 
 async def close_hard(producer: AIOKafkaProducer) -> None:
@@ -165,24 +187,52 @@ async def close_consumer(consumer: AIOKafkaConsumer) -> None:
         closing.cancel()
 
 
-async def connect(kafka: KafkaSettings, *, seconds: float = 10.0) -> AIOKafkaClient:
+async def connect(kafka: KafkaSettings, *, seconds: float = 10.0) -> Client:
     """Return a connected plain client, for commands and for checks at start-up. The caller closes it.
 
     Raises:
         BrokerUnreachable: nothing answered within `seconds`.
+        BrokerRefuses: a broker answers, and does not let us in.
+        BrokerMisconfigured: the brokers say that they are where nobody can be.
     """
-    client = AIOKafkaClient(**client_options(kafka), request_timeout_ms=int(seconds * 1000))
+    client = adopt(AIOKafkaClient(**client_options(kafka), request_timeout_ms=int(seconds * 1000)), kafka)
     began = time.monotonic()
     try:
         with silent_clients():
-            await asyncio.wait_for(client.bootstrap(), seconds)
-    except (KafkaError, OSError, asyncio.TimeoutError) as error:
-        tried = time.monotonic() - began
+            await asyncio.wait_for(_reach(client), seconds)
+    except (KafkaError, asyncio.TimeoutError) as error:
         await client.close()
+        if brokers := client.cluster.brokers():
+            said = ", ".join(f"broker {each.nodeId} at {each.host}:{each.port}" for each in brokers)
+            raise BrokerUnreachable(
+                f"a broker answers at {kafka.bootstrap_servers}, but none where they say that they are ({said}): they "
+                "are away, or advertised.listeners in their configuration names addresses that cannot be reached from "
+                f"here{f' ({error})' if str(error) else ''}"
+            ) from error
+        tried = time.monotonic() - began
         # Where nobody listens, that is known at once.
         how_long = f", tried for {tried:.1f} s" if tried >= _WORTH_TELLING else ""
+        why = f", {error}" if str(error) else ""
         raise BrokerUnreachable(
-            f"no Kafka broker answers at {kafka.bootstrap_servers} ({kafka.security_protocol}{how_long}): "
+            f"no Kafka broker answers at {kafka.bootstrap_servers} ({kafka.security_protocol}{how_long}{why}): "
             "set PAYSTREAM_KAFKA__BOOTSTRAP_SERVERS, or start one with 'paystream sandbox'"
         ) from error
+    except BaseException:
+        await client.close()
+        raise
     return client
+
+
+async def _reach(client: Client) -> None:
+    """Connect to an address of the settings, and to one of the brokers that it names, where they say they are."""
+    await client.bootstrap()
+    brokers = [broker.nodeId for broker in client.cluster.brokers()]
+    for node in random.sample(brokers, len(brokers)):
+        if await client.ready(node):
+            return
+    if any(failure.refused for failure in client.failures.values()):
+        raise BrokerRefuses(client.why())
+    if brokers and all(failure.misadvertised for failure in client.failures.values()):
+        raise BrokerMisconfigured(client.why())
+    if brokers:
+        raise KafkaConnectionError(client.why())

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.failure.errors import SetupError
-from streams.kafka.clients import client_options, connect
+from streams.kafka.clients import connect, make_admin
 from streams.settings import KafkaSettings
 
 # News of a topic takes milliseconds to go round a healthy cluster.
@@ -85,7 +85,7 @@ async def apply_topics(kafka: KafkaSettings, specs: Sequence[TopicSpec], *, crea
         SetupError: the brokers refused to create a topic, with their reason.
     """
     await (await connect(kafka)).close()
-    admin = AIOKafkaAdminClient(**client_options(kafka))
+    admin = make_admin(kafka)
     await admin.start()
     try:
         existing = set(await admin.list_topics())
@@ -161,4 +161,5 @@ async def _describe(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[st
             config=configs.get(shape["topic"], {}),
         )
         for shape in shapes
+        if shape["partitions"]  # else it was deleted a moment ago
     }

@@ -14,12 +14,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError
 
 from streams.failure.errors import BrokerUnreachable, PaystreamError
-from streams.kafka.clients import client_options, close_consumer, connect
+from streams.kafka.clients import close_consumer, connect, make_reader
 from streams.kafka.record import Record
 from streams.settings import KafkaSettings
 
@@ -51,9 +50,8 @@ async def partitions_of(kafka: KafkaSettings, topics: Iterable[str]) -> list[Top
 
 
 async def _all_topics(kafka: KafkaSettings) -> ClusterMetadata:
-    client: AIOKafkaClient = await connect(kafka)
+    client = await connect(kafka)
     try:
-        # All topics are asked for: to ask for a missing one by its name may create it.
         return await client.fetch_all_metadata()
     finally:
         await client.close()
@@ -133,11 +131,8 @@ async def open_reader(kafka: KafkaSettings, partitions: list[TopicPartition]) ->
     Raises:
         BrokerUnreachable: the brokers are not there, or have gone.
     """
-    consumer = AIOKafkaConsumer(
-        **client_options(kafka),
-        group_id=None,
-        enable_auto_commit=False,
-        isolation_level="read_committed",
+    consumer = make_reader(
+        kafka,
         # Should retention remove what is being read, the reader goes on behind it.
         auto_offset_reset="earliest",
         fetch_max_wait_ms=_POLL_MS,

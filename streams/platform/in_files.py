@@ -70,6 +70,11 @@ class InFiles:
     folder: Folder
     settings: PlatformSettings
 
+    @property
+    def transactional(self) -> bool:
+        """Files are committed by a transaction, whatever the guarantee is."""
+        return True
+
     def make(
         self, kafka: KafkaSettings, consumer: AIOKafkaConsumer, group: str, source: TopicPartition
     ) -> FileFinisher:
