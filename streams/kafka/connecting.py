@@ -110,13 +110,10 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         """
         failures = []
         for host, port, _ in self.hosts:
-            connection = None
             try:
                 connection = await self._open(host, port)
-                metadata = await connection.send(MetadataRequest([], False))
+                metadata = await _answer(connection, MetadataRequest([], False))
             except _FAILED as error:
-                if connection is not None:
-                    await close_connection(connection)
                 failures.append(await self._failed(error, host, port))
                 continue
             self.cluster.update_metadata(metadata)
@@ -172,12 +169,8 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             sasl_plain_password=self._sasl_plain_password,
         )
         if not self._security_protocol.startswith("SASL"):
-            try:
-                # A port that asks for a password answers the first question, and breaks off at the next.
-                await connection.send(MetadataRequest([], False))
-            except Exception:
-                await close_connection(connection)
-                raise
+            # A port that asks for a password answers the first question, and breaks off at the next.
+            await _answer(connection, MetadataRequest([], False))
         troubles.passed(f"{host}:{port}")
         return connection
 
@@ -263,6 +256,15 @@ def adopt(client: AIOKafkaClient, kafka: KafkaSettings) -> Client:
     ours = cast("Client", client)
     ours.kafka, ours.failures = kafka, {}
     return ours
+
+
+async def _answer(connection: AIOKafkaConnection, request: MetadataRequest) -> Any:
+    """Ask the first thing of a connection; it is closed if there is no answer."""
+    try:
+        return await connection.send(request)
+    except BaseException:
+        await close_connection(connection)
+        raise
 
 
 def _nobody(failures: list[Failure]) -> Exception:

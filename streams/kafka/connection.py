@@ -26,7 +26,7 @@ async def open_connection(host: str, port: int, **options: Any) -> AIOKafkaConne
     connection = AIOKafkaConnection(host, port, **options)
     try:
         await connection.connect()
-    except Exception:
+    except BaseException:
         await close_connection(connection)
         raise
     return connection
@@ -35,5 +35,5 @@ async def open_connection(host: str, port: int, **options: Any) -> AIOKafkaConne
 async def close_connection(connection: AIOKafkaConnection) -> None:
     """Close a connection, and wait until it is; never raises."""
     closed = connection.close()
-    if connection._protocol is not None:  # else there never was one
+    if closed is not None and connection._protocol is not None:  # else there never was one
         await asyncio.wait({closed}, timeout=_CLOSE_SECONDS)

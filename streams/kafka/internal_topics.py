@@ -122,8 +122,8 @@ async def _check_copies(client: Client, internal: _Internal, known: ClusterMetad
     if needed is None or needed <= copies:
         return
     raise BrokerMisconfigured(
-        f"{internal.topic}, which Kafka needs for {internal.keeps}, has {_count(copies, 'copy', 'copies')}, and {needed} "
-        f"have to acknowledge each write: nothing can be written to it, and no worker can start. Set "
+        f"{internal.topic}, which Kafka needs for {internal.keeps}, has {_count(copies, 'copy', 'copies')}, and "
+        f"{needed} have to acknowledge each write: nothing can be written to it, and no worker can start. Set "
         f"min.insync.replicas={copies} for it (kafka-configs.sh --alter --entity-type topics --entity-name "
         f"{internal.topic} --add-config min.insync.replicas={copies}), and {internal.acknowledging}={copies} in the "
         "brokers' server.properties"

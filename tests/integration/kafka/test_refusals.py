@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from support.authority import Authority
-from support.secured import Secured, secured
+from support.secured import Secured
 
 from streams.failure.errors import BrokerRefuses, ExitStatus
 from streams.kafka.clients import connect
 from streams.settings import KafkaSettings
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """One broker with a listener for each protocol."""
-    made = secured(tmp_path_factory.mktemp("secured"))
-    asyncio.run(made.cluster.start())
-    yield made
-    asyncio.run(made.cluster.stop())
 
 
 @pytest.fixture(scope="module")
