@@ -12,12 +12,15 @@ import async_timeout
 import hypothesis
 import pytest
 from support.databases import DIALECTS, make_url_of, postgresql_server, settings_for, upgraded
+from support.kafka import topics_with
 from support.measured import lines_by_run
 
 from streams.database.engine import Database
 from streams.sandbox import Cluster
 from streams.settings import PREFIX, settings
 
+UNASKED_PARTITIONS = 23
+"""What a topic has that the shared broker creates by itself; no test makes such a one."""
 DEADLINE = 60.0
 """Seconds a coroutine test may take, unless it is marked ``deadline(seconds)``."""
 
@@ -94,11 +97,17 @@ def fresh_settings() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Cluster]:
-    """One embedded broker for all tests of this process that ask for it; name your topics and groups uniquely."""
-    cluster = Cluster()
+    """One embedded broker for all tests of this process that ask for it; name your topics and groups uniquely.
+
+    As Kafka does by default, it creates a topic when somebody asks for it by its name in the wrong way. None of ours
+    may: in the end there must be no topic that looks like that.
+    """
+    cluster = Cluster(properties={"auto.create.topics.enable": "true", "num.partitions": str(UNASKED_PARTITIONS)})
     asyncio.run(cluster.start())  # a cluster belongs to no loop, so each test may use its own
     yield cluster
+    unasked = asyncio.run(topics_with(cluster.bootstrap_servers, UNASKED_PARTITIONS))
     asyncio.run(cluster.stop())
+    assert unasked == [], "nobody made these topics, and somebody has asked for them"
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,14 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
     NotCoordinatorForGroupError,
 )
 
+from streams.kafka.connecting import adopt
 from streams.kafka.topic_admin import apply_topics
 from streams.settings import KafkaSettings, Settings
 from streams.topics import declared_topics
@@ -28,6 +30,7 @@ _BATCH_BYTES = 1_000_000
 async def admin(servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
     """Connect an admin client for as long as the block lasts."""
     client = AIOKafkaAdminClient(bootstrap_servers=servers)
+    _never_create(client._client, servers)
     await client.start()
     try:
         yield client
@@ -44,11 +47,17 @@ async def consumer(servers: str, isolation: str = "read_committed") -> AsyncIter
         enable_auto_commit=False,
         max_partition_fetch_bytes=4_194_304,
     )
+    _never_create(client._client, servers)
     await client.start()
     try:
         yield client
     finally:
         await client.stop()
+
+
+def _never_create(client: AIOKafkaClient, servers: str) -> None:
+    """Keep a client from creating topics by asking for them: the broker of the tests would."""
+    adopt(client, KafkaSettings(bootstrap_servers=servers))
 
 
 # -- topics ------------------------------------------------------------------------------------------
@@ -89,6 +98,20 @@ async def make_anew(servers: str, topic: str, partitions: int = 1) -> None:
     await create_topic(servers, topic, partitions)
 
 
+async def topics_with(servers: str, partitions: int) -> list[str]:
+    """Return the topics that have so many partitions."""
+    async with admin(servers) as client:
+        return sorted(
+            shape["topic"] for shape in await client.describe_topics() if len(shape["partitions"]) == partitions
+        )
+
+
+async def delete_topics(servers: str, *names: str) -> None:
+    """Delete topics, and wait until they are gone."""
+    async with admin(servers) as client:
+        await _delete(client, set(names))
+
+
 async def _delete(client: AIOKafkaAdminClient, names: Set[str]) -> None:
     async def existing() -> set[str]:
         return set(names) & set(await client.list_topics())
@@ -121,6 +144,7 @@ async def produce(servers: str, topic: str, records: Iterable[Raw]) -> None:
     for record in records:
         by_partition[record.partition].append(record)
     producer = AIOKafkaProducer(bootstrap_servers=servers, enable_idempotence=True, max_batch_size=_BATCH_BYTES)
+    _never_create(producer.client, servers)
     await producer.start()
     try:
         sent = []
