@@ -6,7 +6,15 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Final, TypeVar
 
-from aiokafka.errors import CommitFailedError, IllegalOperation, InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalOperation,
+    InvalidProducerEpoch,
+    KafkaConnectionError,
+    KafkaError,
+    NodeNotReadyError,
+    ProducerFenced,
+)
 from async_timeout import timeout
 
 from streams.failure.errors import BrokerDeadlineExceeded, CommitOutcomeUnknown, LaneFenced, MachineryFailure
@@ -47,7 +55,18 @@ async def in_time(who: str, doing: str, step: Awaitable[T], seconds: float | Non
         raise late(f"{who} had no answer {waited} while {doing}" + (f": {why}" if why else "")) from error
     except KafkaError as error:
         kind = CommitOutcomeUnknown if committing else MachineryFailure
-        raise kind(f"{who} failed while {doing}: {describe(error)}") from error
+        # Where in the client a connection broke is nothing that anybody could use.
+        cause = None if _is_of_a_connection(error) else error
+        raise kind(f"{who} failed while {doing}: {describe(error)}") from cause
+
+
+def _is_of_a_connection(error: BaseException | None) -> bool:
+    """Whether it is one, or what aiokafka has made of one."""
+    while error is not None:
+        if isinstance(error, KafkaConnectionError | NodeNotReadyError):
+            return True
+        error = error.__cause__
+    return False
 
 
 def describe(error: Exception) -> str:

@@ -19,6 +19,7 @@ _LOGGERS: Final = (
     "aiokafka.consumer.group_coordinator",
     "aiokafka.producer.producer",
     "aiokafka.producer.sender",
+    "streams.kafka.connecting",  # says what aiokafka would, and why
 )
 """A filter of a logger is not asked about what comes from those below it, so each has to have it."""
 

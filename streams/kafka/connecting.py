@@ -65,13 +65,14 @@ class Troubles:
             known.last = now
             return
         self._standing[at] = _Standing(failure, now, now)
-        logger.error("%s", failure.text)
+        # The text is the message and no argument: each is held back by itself if it comes again and again.
+        logger.error(failure.text)
 
     def passed(self, at: str) -> None:
         """A connection has been made."""
         known = self._standing.pop(at, None)
         if known is not None:
-            logger.warning("that has passed: %s", known.failure.text)
+            logger.warning("that has passed: " + known.failure.text)
 
     def lasting(self) -> str:
         """Say what has failed for some time and still does; empty if nothing has.

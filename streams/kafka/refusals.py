@@ -7,6 +7,7 @@ that refuse a password need different people, so what a connection failed with i
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import time
@@ -73,13 +74,11 @@ async def explain(error: BaseException, kafka: KafkaSettings, host: str, port: i
     refusal = await _refusal(error, kafka, host, port)
     if refusal:
         return Failure(f"{who} {refusal}", refused=True)
-    if isinstance(error, UnicodeError | socket.gaierror):
-        # A name server that is away will be back; a name that does not exist stays that.
-        passes = getattr(error, "errno", None) == socket.EAI_AGAIN
-        text = f"the name {host} cannot be resolved" if passes else f"there is no host of the name {host}"
-    else:
-        text = f"{at} does not answer ({_what(error)})"
-        passes = True
+    if not isinstance(error, UnicodeError | socket.gaierror):
+        return Failure(f"{who} does not answer ({_what(error)})", refused=False)
+    # A name server that is away will be back; a name that does not exist stays that.
+    passes = getattr(error, "errno", None) == socket.EAI_AGAIN
+    text = f"the name {host} cannot be resolved" if passes else f"there is no host of the name {host}"
     if node is None:
         return Failure(text, refused=False)
     return Failure(
@@ -181,8 +180,8 @@ def _of_its_protocol(speaks: Listener | None, kafka: KafkaSettings) -> str:
 
 
 def _what(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
     if isinstance(error, asyncio.TimeoutError):
         return "no answer in time"
     return str(error) or type(error).__name__

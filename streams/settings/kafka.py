@@ -64,6 +64,8 @@ class KafkaSettings(Section):
                 f"PAYSTREAM_KAFKA__SECURITY_PROTOCOL={self.security_protocol} needs PAYSTREAM_KAFKA__SASL_USERNAME and "
                 "PAYSTREAM_KAFKA__SASL_PASSWORD"
             )
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise ValueError("PAYSTREAM_KAFKA__SSL_KEYFILE is of no use without PAYSTREAM_KAFKA__SSL_CERTFILE")
         return self
 
     @field_validator("bootstrap_servers")

@@ -24,12 +24,13 @@ PROTOCOLS = {
 
 
 class ListeningCluster(Cluster):
-    """A cluster of one broker with more listeners.
+    """A cluster whose brokers have more listeners.
 
     Arguments:
         protocols: of each further listener, by its name.
         advertised: ``host:port`` of a listener that says it is elsewhere, by its name.
         options: further properties.
+        brokers: how many.
     """
 
     def __init__(
@@ -37,25 +38,41 @@ class ListeningCluster(Cluster):
         protocols: Mapping[str, str],
         options: Mapping[str, str] | None = None,
         advertised: Mapping[str, str] | None = None,
+        brokers: int = 1,
     ) -> None:
-        super().__init__(properties=options)
+        super().__init__(brokers=brokers, properties=options)
         self._protocols = protocols
         self._advertised = dict(advertised or {})
-        self.ports = dict(zip(protocols, free_ports(len(protocols)), strict=True))
+        keys = [(name, node) for node in range(1, brokers + 1) for name in protocols]
+        self._ports = dict(zip(keys, free_ports(len(keys)), strict=True))
 
-    def address(self, listener: str) -> str:
-        """Where a listener is."""
-        return f"{HOST}:{self.ports[listener]}"
+    def port(self, listener: str, node: int = 1) -> int:
+        """The port of a broker's listener."""
+        return self._ports[listener, node]
+
+    def address(self, listener: str, node: int = 1) -> str:
+        """Where a broker's listener is."""
+        return f"{HOST}:{self.port(listener, node)}"
+
+    async def restart(self, node: int = 1, properties: Mapping[str, str] | None = None) -> None:
+        """Start a broker anew with other properties, if any."""
+        broker = self.brokers[node - 1]
+        broker._properties = {**broker._properties, **(properties or {})}
+        await broker.stop()
+        await broker.start()
+        await broker.wait_until_ready()
 
     def _plan(self, runtime: Runtime) -> list[Broker]:
-        (broker,) = super()._plan(runtime)
-        properties = dict(broker._properties)
-        for name, protocol in self._protocols.items():
-            properties["listeners"] += f",{name}://{self.address(name)}"
-            properties["advertised.listeners"] += f",{name}://{self._advertised.get(name, self.address(name))}"
-            properties["listener.security.protocol.map"] += f",{name}:{protocol}"
-        broker._properties = properties
-        return [broker]
+        brokers = super()._plan(runtime)
+        for broker in brokers:
+            properties = dict(broker._properties)
+            for name, protocol in self._protocols.items():
+                at = self.address(name, broker.node_id)
+                properties["listeners"] += f",{name}://{at}"
+                properties["advertised.listeners"] += f",{name}://{self._advertised.get(name, at)}"
+                properties["listener.security.protocol.map"] += f",{name}:{protocol}"
+            broker._properties = properties
+        return brokers
 
 
 @dataclass(frozen=True)
@@ -86,13 +103,18 @@ class Secured:
         return right
 
 
-def secured(folder: Path, **options: str) -> Secured:
+def secured(folder: Path, brokers: int = 1) -> Secured:
     """Make one, not started."""
     authority = Authority(folder, "authority")
     server, client = authority.sign("broker"), authority.sign("client")
-    return Secured(
-        ListeningCluster(PROTOCOLS, {**_properties(authority, server), **options}), authority, server, client
-    )
+    cluster = ListeningCluster(PROTOCOLS, _properties(authority, server), brokers=brokers)
+    return Secured(cluster, authority, server, client)
+
+
+def password_of(listener: str, password: str) -> dict[str, str]:
+    """Return the property that says what a listener takes for the user's password."""
+    module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+    return {f"listener.name.{listener.lower()}.plain.sasl.jaas.config": f'{module} required user_{USER}="{password}";'}
 
 
 def _properties(authority: Authority, server: Signed) -> dict[str, str]:
@@ -110,8 +132,7 @@ def _properties(authority: Authority, server: Signed) -> dict[str, str]:
         if protocol.startswith("SASL"):
             properties |= {
                 f"{prefix}sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
-                f"{prefix}plain.sasl.jaas.config": "org.apache.kafka.common.security.plain.PlainLoginModule required "
-                f'user_{USER}="{PASSWORD}";',
+                **password_of(name, PASSWORD),
                 f"{prefix}scram-sha-512.sasl.jaas.config": (
                     "org.apache.kafka.common.security.scram.ScramLoginModule required;"
                 ),

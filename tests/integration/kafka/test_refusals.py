@@ -58,7 +58,7 @@ CASES: dict[str, tuple[Callable[[Secured, Authority], KafkaSettings], list[str]]
         ["authority that is not trusted", "PAYSTREAM_KAFKA__SSL_CAFILE (not set"],
     ),
     "wrong host name": (
-        lambda broker, _: broker.settings("TLS", bootstrap_servers=f"localhost:{broker.cluster.ports['TLS']}"),
+        lambda broker, _: broker.settings("TLS", bootstrap_servers=f"localhost:{broker.cluster.port('TLS')}"),
         ["certificate that is not for localhost", "PAYSTREAM_KAFKA__BOOTSTRAP_SERVERS", "advertised.listeners"],
     ),
     "TLS to a plaintext port": (

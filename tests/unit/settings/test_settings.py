@@ -127,6 +127,10 @@ def test_a_wrong_value_is_not_repeated_because_it_may_be_a_secret(refusal: _Refu
             "PAYSTREAM_KAFKA__SASL_PASSWORD",
         ),
         (
+            {"PAYSTREAM_KAFKA__SSL_KEYFILE": "/etc/key.pem"},
+            "PAYSTREAM_KAFKA__SSL_KEYFILE is of no use without PAYSTREAM_KAFKA__SSL_CERTFILE",
+        ),
+        (
             {"PAYSTREAM_KAFKA__CONSUMER_REQUEST_TIMEOUT": "6", "PAYSTREAM_KAFKA__REBALANCE_TIMEOUT": "6"},
             "PAYSTREAM_KAFKA__CONSUMER_REQUEST_TIMEOUT must be longer than PAYSTREAM_KAFKA__REBALANCE_TIMEOUT",
         ),
