@@ -19,7 +19,6 @@ _LOGGERS: Final = (
     "aiokafka.consumer.group_coordinator",
     "aiokafka.producer.producer",
     "aiokafka.producer.sender",
-    "streams.kafka.connecting",  # says what aiokafka would, and why
 )
 """A filter of a logger is not asked about what comes from those below it, so each has to have it."""
 
@@ -64,5 +63,5 @@ _ONCE_A_MINUTE: Final = OnceAMinute()
 def quieten_clients() -> None:
     """Keep aiokafka's chatter out of the log; its debug records alone cost 13 % of the throughput."""
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
-    for name in _LOGGERS:
+    for name in (*_LOGGERS, "streams.kafka.connecting"):  # which says what aiokafka would, and why
         logging.getLogger(name).addFilter(_ONCE_A_MINUTE)
