@@ -13,6 +13,8 @@ from streams.sandbox.process import HOST, free_ports
 from streams.settings import KafkaSettings
 from support.authority import Authority, Signed
 
+START_SECONDS = 180.0
+"""For brokers of tests' own, which start while others do: on a busy machine that takes many times what it should."""
 USER, PASSWORD = "shop", "correct horse"
 PROTOCOLS = {
     "TLS": "SSL",
@@ -60,7 +62,7 @@ class ListeningCluster(Cluster):
         broker._properties = {**broker._properties, **(properties or {})}
         await broker.stop()
         await broker.start()
-        await broker.wait_until_ready()
+        await broker.wait_until_ready(START_SECONDS)
 
     def _plan(self, runtime: Runtime) -> list[Broker]:
         brokers = super()._plan(runtime)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from support.secured import ListeningCluster
+from support.secured import START_SECONDS, ListeningCluster
 
 from streams.failure.errors import BrokerMisconfigured, BrokerUnreachable, ExitStatus
 from streams.kafka.clients import connect
@@ -19,7 +19,7 @@ def cluster() -> Iterator[ListeningCluster]:
     """One broker with listeners that are said to be elsewhere."""
     elsewhere = {"NONAME": "kafka-7.invalid:9092", "NOBODY": f"127.0.0.1:{free_ports(1)[0]}", "NOHOST": "a..b:9092"}
     made = ListeningCluster(dict.fromkeys(elsewhere, "PLAINTEXT"), advertised=elsewhere)
-    asyncio.run(made.start())
+    asyncio.run(made.start(START_SECONDS))
     yield made
     asyncio.run(made.stop())
 

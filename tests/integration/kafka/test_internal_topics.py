@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from support.agent import running, unique
 from support.kafka import create_topic
+from support.secured import START_SECONDS
 from support.waiting import eventually
 
 from streams.commands.topics import topics as command
@@ -24,7 +25,7 @@ from streams.settings import Guarantee
 @contextlib.contextmanager
 def started(**properties: str) -> Iterator[Cluster]:
     cluster = Cluster(properties={name.replace("_", "."): value for name, value in properties.items()})
-    asyncio.run(cluster.start())
+    asyncio.run(cluster.start(START_SECONDS))
     try:
         yield cluster
     finally:

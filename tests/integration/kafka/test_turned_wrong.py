@@ -12,7 +12,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError
 from support.agent import Running, running, unique
 from support.kafka import admin, produce
 from support.payments import Raw
-from support.secured import PASSWORD, Secured, password_of, secured
+from support.secured import PASSWORD, START_SECONDS, Secured, password_of, secured
 from support.waiting import eventually
 
 from streams.delivery.outbox import Outbox
@@ -83,7 +83,7 @@ async def _until_trouble(agent: Running, words: str) -> None:
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     """Two brokers."""
     made = secured(tmp_path_factory.mktemp("two"), brokers=2)
-    asyncio.run(made.cluster.start())
+    asyncio.run(made.cluster.start(START_SECONDS))
     yield made
     asyncio.run(made.cluster.stop())
 

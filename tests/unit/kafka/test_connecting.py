@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 
 import pytest
+from support.agent import unique
 
 from streams.kafka.connecting import Troubles
 from streams.kafka.refusals import Failure
 
-REFUSED = Failure("broker 1 at kafka-1:9093 refuses the password", refused=True)
-EXPIRED = Failure("broker 1 at kafka-1:9093 shows a certificate that has expired", refused=True)
+
+def failure(what: str) -> Failure:
+    """Make one that no other test has: what is said once a minute is so for all of a process."""
+    return Failure(f"broker 1 at {unique('kafka')}:9093 {what}", refused=True)
 
 
 class Clock:
@@ -34,35 +37,39 @@ def troubles(clock: Clock) -> Troubles:
 
 
 def test_a_refusal_is_said_once_however_often_it_comes(troubles: Troubles, caplog: pytest.LogCaptureFixture) -> None:
+    refused, expired = failure("refuses the password"), failure("shows a certificate that has expired")
     for _ in range(100):
-        troubles.failed("kafka-1:9093", REFUSED)
-    assert caplog.messages == [REFUSED.text]
-    troubles.failed("kafka-1:9093", EXPIRED)
-    assert caplog.messages == [REFUSED.text, EXPIRED.text]
+        troubles.failed("kafka-1:9093", refused)
+    assert caplog.messages == [refused.text]
+    troubles.failed("kafka-1:9093", expired)
+    assert caplog.messages == [refused.text, expired.text]
 
 
 def test_what_has_passed_is_said_once(troubles: Troubles, caplog: pytest.LogCaptureFixture) -> None:
+    refused = failure("refuses the password")
     caplog.set_level(logging.WARNING)
     troubles.passed("kafka-1:9093")
     assert caplog.messages == []
-    troubles.failed("kafka-1:9093", REFUSED)
+    troubles.failed("kafka-1:9093", refused)
     troubles.passed("kafka-1:9093")
     troubles.passed("kafka-1:9093")
-    assert caplog.messages == [REFUSED.text, f"that has passed: {REFUSED.text}"]
+    assert caplog.messages == [refused.text, f"that has passed: {refused.text}"]
 
 
 def test_a_connection_or_two_that_fail_are_no_trouble(clock: Clock, troubles: Troubles) -> None:
+    refused = failure("refuses the password")
     for clock.now in (0.0, 1.0, 4.0):
-        troubles.failed("kafka-1:9093", REFUSED)
+        troubles.failed("kafka-1:9093", refused)
         assert troubles.lasting() == ""
     clock.now = 5.0
-    troubles.failed("kafka-1:9093", REFUSED)
-    assert troubles.lasting() == REFUSED.text
+    troubles.failed("kafka-1:9093", refused)
+    assert troubles.lasting() == refused.text
 
 
 def test_what_nobody_tries_any_more_is_in_nobodys_way(clock: Clock, troubles: Troubles) -> None:
+    refused = failure("refuses the password")
     for clock.now in (0.0, 6.0):
-        troubles.failed("kafka-1:9093", REFUSED)
-    assert troubles.lasting() == REFUSED.text
+        troubles.failed("kafka-1:9093", refused)
+    assert troubles.lasting() == refused.text
     clock.now = 17.0
     assert troubles.lasting() == ""
