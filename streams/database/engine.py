@@ -7,39 +7,24 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from async_timeout import timeout_at
-from sqlalchemy import Connection, event
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from streams.database.trouble import is_down, is_locked, said
-from streams.failure.errors import DependencyUnavailable, SetupError
+from streams.database import postgresql, sqlite
+from streams.database.address import parse
+from streams.database.pool import Pool
+from streams.database.trouble import is_down, is_locked, is_lost, said
+from streams.failure.errors import DependencyUnavailable
 from streams.settings import DatabaseSettings
 
 DEPENDENCY: Final = "database"
 """The name under which breakers and pages show it."""
 
-_DRIVERS: Final = {
-    "sqlite": "sqlite+aiosqlite",
-    "sqlite+aiosqlite": "sqlite+aiosqlite",
-    "postgresql": "postgresql+asyncpg",
-    "postgres": "postgresql+asyncpg",
-    "postgresql+asyncpg": "postgresql+asyncpg",
-}
-# Source: PostgreSQL's documentation, "SSL Support", table "SSL Mode Descriptions".
-_SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-# What asyncpg and SQLAlchemy take as it stands in the URL, under the names that libpq has for it.
-_AS_THEY_STAND: Final = ("host", "port", "user", "password", "passfile", "target_session_attrs")
-_POSTGRESQL_OPTIONS: Final = ("sslmode", "ssl", "application_name", "connect_timeout", *_AS_THEY_STAND)
-_READING: Final = {"paystream_reading": True}
-# A cancelled statement is over when SQLite's thread has come back from waiting for the file: this long at most.
-_SQLITE_WAIT: Final = 0.25
 # SQLite answers at once where waiting would not help, for example while another process recovers the file.
 _SQLITE_PAUSE: Final = 0.02
-_LONGEST_TIMEOUT: Final = 24 * 3600
 
 T = TypeVar("T")
 
@@ -55,16 +40,19 @@ class Database:
     """
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        url = _url_of(settings)
-        self.dialect = url.get_backend_name()
+        address = parse(settings.url.get_secret_value())
+        self.dialect = address.dialect
         """``sqlite`` or ``postgresql``."""
-        self.name = url.set(query={}).render_as_string(hide_password=True).replace(f"+{url.get_driver_name()}", "")
+        self.name = address.name
         """Its URL without the password, for messages."""
-        self.engine = _sqlite(url, settings) if self.dialect == "sqlite" else _postgresql(url, settings)
-        self.file = Path(url.database or "").absolute() if self.dialect == "sqlite" else None
+        make = sqlite.make_engine if self.dialect == "sqlite" else postgresql.make_engine
+        self.engine = make(address, settings)
+        self.file = Path(address.database).absolute() if self.dialect == "sqlite" else None
         """SQLite's file."""
+        self._pool = Pool(self.engine)
         self._timeout = settings.timeout
         self._writing: asyncio.Lock | None = None
+        self._identity: tuple[int, int] | None = None
 
     @property
     def missing(self) -> bool:
@@ -109,7 +97,7 @@ class Database:
         deadline = asyncio.get_running_loop().time() + self._timeout
         with self._seeing_trouble():
             async with self._connected(deadline) as connection:
-                await connection.execution_options(**_READING, **level)
+                await connection.execution_options(**sqlite.READING, **level)
                 async with connection.begin():
                     if self.dialect == "sqlite":
                         # BEGIN takes no lock, the first look does: so it is taken here, where it can be waited for.
@@ -139,6 +127,10 @@ class Database:
         connection = await _patiently(lambda: self.engine.connect().start(), deadline)
         try:
             yield connection
+        except Exception as error:
+            if is_lost(error):
+                await self._pool.give_up_one(connection)
+            raise
         finally:
             await asyncio.shield(connection.close())  # which rolls back what was not committed
 
@@ -148,6 +140,8 @@ class Database:
         try:
             yield
         except Exception as error:
+            if is_lost(error):
+                self._pool.give_up()
             if is_down(error):
                 raise DependencyUnavailable(DEPENDENCY, f"{self.name}: {said(error)}") from error
             raise
@@ -162,37 +156,24 @@ class Database:
         elif not os.access(self.file, os.R_OK) or self.file.is_dir():
             what = f"no file {self.file} that could be read"
         else:
+            self._look_whether_it_is_the_same(self.file)
             return
         raise DependencyUnavailable(DEPENDENCY, f"{self.name}: {what}")
+
+    def _look_whether_it_is_the_same(self, file: Path) -> None:
+        """Let go of a file that another has taken the place of, a backup for example: its name leads elsewhere now."""
+        try:
+            found = file.stat()
+        except OSError:
+            return  # it has just gone, and opening it will say so
+        identity = (found.st_dev, found.st_ino)
+        if self._identity not in (None, identity):
+            self._pool.give_up()
+        self._identity = identity
 
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
-
-
-def _url_of(settings: DatabaseSettings) -> URL:
-    try:
-        url = make_url(settings.url.get_secret_value())
-        driver = _DRIVERS.get(url.drivername)
-    except (ArgumentError, ValueError):
-        driver = None
-    if driver is None:
-        raise SetupError("PAYSTREAM_DATABASE__URL must be sqlite:///FILE or postgresql://user:password@host/database")
-    url = url.set(drivername=driver)
-    _check_options(url, () if driver.startswith("sqlite") else _POSTGRESQL_OPTIONS)
-    return url
-
-
-def _check_options(url: URL, known: tuple[str, ...]) -> None:
-    unknown = sorted(set(url.query) - set(known))
-    if unknown:
-        knows = f"it knows {', '.join(known)}" if known else "for SQLite there are none"
-        raise SetupError(
-            f"PAYSTREAM_DATABASE__URL has an option that paystream does not know: {', '.join(unknown)}; {knows}"
-        )
-    twice = sorted(name for name, value in url.query.items() if not isinstance(value, str) and name != "host")
-    if twice:
-        raise SetupError(f"PAYSTREAM_DATABASE__URL has an option more than once: {', '.join(twice)}")
 
 
 async def _patiently(step: Callable[[], Awaitable[T]], deadline: float) -> T:
@@ -205,86 +186,3 @@ async def _patiently(step: Callable[[], Awaitable[T]], deadline: float) -> T:
             if not is_locked(error) or clock() >= deadline:
                 raise
         await asyncio.sleep(_SQLITE_PAUSE)
-
-
-def _postgresql(url: URL, settings: DatabaseSettings) -> AsyncEngine:
-    arguments = {"timeout": settings.timeout, "command_timeout": settings.timeout, **_connect_arguments(url)}
-    url = url.difference_update_query([name for name in url.query if name not in _AS_THEY_STAND])
-    try:
-        return create_async_engine(
-            url,
-            pool_size=settings.pool_size,
-            max_overflow=0,
-            pool_timeout=settings.timeout,
-            connect_args=arguments,
-            hide_parameters=True,  # they are payload, and an error's text ends up in logs
-        )
-    except (ArgumentError, ValueError) as error:
-        raise SetupError(
-            "PAYSTREAM_DATABASE__URL: its hosts and ports cannot be understood; "
-            "postgresql://user:password@host:port/database is what it looks like"
-        ) from error
-
-
-def _connect_arguments(url: URL) -> dict[str, Any]:
-    """Translate the options that libpq, and so every example there is, has other names for than asyncpg."""
-    arguments: dict[str, Any] = {}
-    mode = url.query.get("sslmode", url.query.get("ssl"))
-    if mode is not None:
-        if mode not in _SSL_MODES:
-            raise SetupError(
-                f"PAYSTREAM_DATABASE__URL: sslmode is {mode!r}, and must be one of {', '.join(_SSL_MODES)}"
-            )
-        arguments["ssl"] = mode
-    name = url.query.get("application_name")
-    if name is not None:
-        arguments["server_settings"] = {"application_name": name}
-    seconds = url.query.get("connect_timeout")
-    if seconds is not None:
-        if not (isinstance(seconds, str) and seconds.isdecimal() and 0 < int(seconds) < _LONGEST_TIMEOUT):
-            raise SetupError(
-                f"PAYSTREAM_DATABASE__URL: connect_timeout is {seconds!r}, and must be a number of seconds"
-            )
-        arguments["timeout"] = float(seconds)
-    return arguments
-
-
-def _sqlite(url: URL, settings: DatabaseSettings) -> AsyncEngine:
-    if url.host or url.username:
-        raise SetupError("PAYSTREAM_DATABASE__URL: a SQLite file has no host; it is sqlite:///FILE, with three slashes")
-    if url.database in (None, "", ":memory:"):
-        raise SetupError("PAYSTREAM_DATABASE__URL names no file: a database in memory would forget with the process")
-    engine = create_async_engine(
-        url, pool_size=settings.pool_size, max_overflow=0, pool_timeout=settings.timeout,
-        connect_args={"timeout": min(_SQLITE_WAIT, settings.timeout)}, hide_parameters=True,
-    )  # fmt: skip
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def _prepare(connection: Any, _record: object) -> None:
-        # Python's sqlite3 would begin transactions where it thinks fit.
-        connection.isolation_level = None
-        try:
-            cursor = connection.cursor()
-            # Nothing here may need the file: SQLAlchemy has connections wait for each other until one was made.
-            cursor.execute("PRAGMA foreign_keys = ON")
-            cursor.close()
-        except BaseException:
-            connection.close()  # nobody else knows of it yet, and it has a thread
-            raise
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def _begin(connection: Connection) -> None:
-        if connection.get_execution_options().get("paystream_reading"):
-            connection.exec_driver_sql("BEGIN")
-            return
-        if not connection.info.get("paystream_writes"):
-            # Readers do not block the writer. With WAL, "normal" can lose the last commits when the power fails,
-            # offset and effects alike, never one without the other: they are read from Kafka again. The file stays
-            # that way, so that who only reads need not ask for it.
-            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-            connection.exec_driver_sql("PRAGMA synchronous = NORMAL")
-            connection.info["paystream_writes"] = True
-        # Whoever is going to write says so at once: taking the lock later can fail, and then nothing helps.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine

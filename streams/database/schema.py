@@ -17,12 +17,16 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streams.database.engine import DEPENDENCY, Database
 from streams.database.trouble import Refusal, is_database_error, refusal, said
 from streams.failure.errors import DatabaseUnreachable, DependencyUnavailable, SetupError
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
+# Names and addresses are of any script. SQL_ASCII would take them, and is refused with the others: it checks nothing,
+# so what somebody else writes may not be readable, and it counts bytes where columns are to count characters.
+_ENCODING: Final = "UTF8"
 # Any number that nothing else in the database locks: the letters of "pays".
 _ADVISORY_LOCK: Final = 0x70617973
 # Not Alembic's own name, which another application in the same database may have taken.
@@ -42,6 +46,11 @@ _WAYS_OUT: Final = {
         "something else has a table of that name there: give paystream a database, or a schema in its user's "
         "search_path, of its own"
     ),
+    Refusal.LOGIN: "the user or password of PAYSTREAM_DATABASE__URL is wrong, or the server lets nobody in from here",
+    Refusal.NO_SUCH_DATABASE: "create it (CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0), or name another in "
+    "PAYSTREAM_DATABASE__URL",
+    Refusal.STATEMENT_OF_ANOTHER: "a pooler in between shares connections and their statements: set "
+    "PAYSTREAM_DATABASE__PREPARED_STATEMENTS=false",
     Refusal.NO_DATABASE: "the file is something else than a SQLite database: PAYSTREAM_DATABASE__URL says where it is",
 }
 
@@ -74,7 +83,7 @@ async def schema_version(database: Database) -> SchemaVersion:
     """Look which version of the schema the database has.
 
     Raises:
-        SetupError: it is a SQLite file that is not there, or the database refuses to say.
+        SetupError: it is a SQLite file that is not there, cannot keep all text, or refuses to say.
         DatabaseUnreachable: it does not answer.
     """
     if database.missing:
@@ -87,9 +96,23 @@ async def schema_version(database: Database) -> SchemaVersion:
     assert needed is not None, "there are migrations"
     with explaining(database):
         async with database.reading() as connection:
+            await _check_encoding(connection, database)
             found = await connection.run_sync(_revision)
     known = found is None or found in {script.revision for script in scripts.walk_revisions()}
     return SchemaVersion(found, needed, known)
+
+
+async def _check_encoding(connection: AsyncConnection, database: Database) -> None:
+    # SQLite's UTF-16 keeps whatever its UTF-8 does, and its client speaks UTF-8 with either.
+    if database.dialect == "sqlite":
+        return
+    encoding = (await connection.execute(text("SHOW server_encoding"))).scalar_one()
+    if encoding != _ENCODING:
+        raise SetupError(
+            f"the database {database.name} has the encoding {encoding}, in which not every name can be kept; paystream "
+            f"needs {_ENCODING}: create another (CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0) and name it in "
+            "PAYSTREAM_DATABASE__URL; what is in this one comes along by pg_dump --encoding=UTF8"
+        )
 
 
 async def check_schema(database: Database) -> None:
@@ -145,8 +168,9 @@ def explaining(database: Database) -> Iterator[None]:
     except DependencyUnavailable as error:
         if error.dependency != DEPENDENCY:
             raise
-        if refusal(error.__cause__) is not None:
-            raise SetupError(f"{error.reason}: {_WAYS_OUT[Refusal.NO_DATABASE]}") from error
+        kind = refusal(error.__cause__)
+        if kind is not None:
+            raise SetupError(f"{error.reason}: {_WAYS_OUT[kind]}") from error
         raise DatabaseUnreachable(f"{error}; PAYSTREAM_DATABASE__URL says where it is") from error
     except Exception as error:
         if not is_database_error(error):

@@ -14,15 +14,23 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 # Source: PostgreSQL's documentation, appendix A, "PostgreSQL Error Codes".
 _DOWN_CLASSES: Final = (
-    "08",  # connection exception
+    "08",  # connection exception; also whatever a pooler such as pgbouncer has to say
     "28",  # the password is refused: nothing that a record could help
     "53",  # out of memory, disk or connections
     "57",  # an operator, a crash or a start-up in the way; also a statement that took too long
     "58",  # an error of the system around it
     "3D",  # no such database
+    "25P03",  # a transaction was idle for longer than the server allows, so it hung up
+    "25P04",  # or took longer
     "55000",  # it does not accept connections
     "25006",  # read only: a standby, or a server that is being failed over
     "55P03",  # a lock that could not be had in time
+)
+# Who answers one of these is the right server, and what is connected to it may stay so.
+_IN_SERVICE: Final = (
+    "53300",  # it has as many connections as it allows: those that there are, are worth the more
+    "55P03",
+    "57014",  # a statement took too long, or somebody has cancelled it
 )
 _CONFLICTS: Final = (
     "40001",  # serialization failure
@@ -47,14 +55,25 @@ class Refusal(enum.Enum):
     FORBIDDEN = "42501"
     NO_SUCH_TABLE = "42P01"
     TABLE_EXISTS = "42P07"
+    LOGIN = "28P01"
+    NO_SUCH_DATABASE = "3D000"
+    STATEMENT_OF_ANOTHER = "42P05"
     NO_DATABASE = "file is not a database"
 
 
+_ALSO: Final = {
+    "28000": Refusal.LOGIN,
+    "26000": Refusal.STATEMENT_OF_ANOTHER,
+}
 _SQLITE_REFUSALS: Final = {
     "no such table": Refusal.NO_SUCH_TABLE,
     "already exists": Refusal.TABLE_EXISTS,
     "not a database": Refusal.NO_DATABASE,
 }
+
+
+class NoServer(ConnectionError):
+    """None of the servers can be used at present. The message says why not, and repeats no secret."""
 
 
 def is_down(error: BaseException) -> bool:
@@ -72,6 +91,16 @@ def is_down(error: BaseException) -> bool:
         text = str(getattr(error, "orig", None) or error).lower()
         return any(part in text for part in _SQLITE_DOWN)
     return False
+
+
+def is_lost(error: BaseException) -> bool:
+    """Tell whether the server cannot do its work, or cannot be heard: another may have taken its place.
+
+    What is connected to it would be told the same for ever, or nothing.
+    """
+    if not is_down(error) or isinstance(error, PoolTimeout) or is_locked(error):
+        return False
+    return _sqlstate(error) not in _IN_SERVICE
 
 
 def is_misuse(error: BaseException) -> bool:
@@ -100,7 +129,8 @@ def refusal(error: BaseException | None) -> Refusal | None:
     if isinstance(original, sqlite3.Error):
         said_by_it = str(original).lower()
         return next((kind for part, kind in _SQLITE_REFUSALS.items() if part in said_by_it), None)
-    return next((kind for kind in Refusal if kind.value == _sqlstate(error)), None)
+    state = _sqlstate(error)
+    return _ALSO.get(state or "") or next((kind for kind in Refusal if kind.value == state), None)
 
 
 def is_conflict(error: BaseException) -> bool:
@@ -118,6 +148,8 @@ def said(error: BaseException) -> str:
     original, state = _original(error), _sqlstate(error)
     if isinstance(original, (asyncio.CancelledError, asyncio.TimeoutError)):
         return "no answer in time"
+    if isinstance(original, NoServer):
+        return str(original)
     name, words = type(original).__name__, str(original).partition("\n")[0]
     if isinstance(original, (sqlite3.Error, ClientConfigurationError)) or is_down(error):
         return f"{name} ({words})"
