@@ -127,10 +127,6 @@ class Database:
         connection = await _patiently(lambda: self.engine.connect().start(), deadline)
         try:
             yield connection
-        except Exception as error:
-            if is_lost(error):
-                await self._pool.give_up_one(connection)
-            raise
         finally:
             await asyncio.shield(connection.close())  # which rolls back what was not committed
 

