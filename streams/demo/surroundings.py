@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from streams.database.address import sqlite_url
 from streams.settings import PREFIX, Settings
 
 
@@ -76,7 +77,7 @@ def _values(place: Place) -> dict[str, dict[str, Any]]:
         "web": {"port": place.web_port},
     }
     if place.folder is not None:
-        values["database"] = {"url": f"sqlite:///{place.folder / 'paystream.db'}"}
+        values["database"] = {"url": sqlite_url(place.folder / "paystream.db")}
         # Nobody wants to wait a minute for a demo's files.
         values["platform"] = {"folder": str(place.folder / "platform"), "roll_age": 0.2}
     if place.smtp_port is not None:

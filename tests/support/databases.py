@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
+from streams.database.address import sqlite_url
 from streams.database.engine import Database
 from streams.database.schema import upgrade
 from streams.settings import DatabaseSettings
@@ -54,9 +55,9 @@ async def upgraded(url: str) -> str:
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Database]:
+async def opened(url: str, **changes: object) -> AsyncIterator[Database]:
     """Open the database at `url` for as long as the block lasts."""
-    database = Database(settings_for(url))
+    database = Database(settings_for(url, **changes))
     try:
         yield database
     finally:
@@ -66,6 +67,6 @@ async def opened(url: str) -> AsyncIterator[Database]:
 def make_url_of(dialect: str, folder: Path, server_url: str | None) -> str:
     """Make an empty database and return its URL."""
     if dialect == "sqlite":
-        return f"sqlite:///{folder / 'paystream.db'}"
+        return sqlite_url(folder / "paystream.db")
     assert server_url is not None
     return asyncio.run(create_postgresql(server_url))

@@ -123,7 +123,7 @@ def _running(server: Server) -> Iterator[None]:
 def _prepared(folder: Path) -> Path:
     """Make the folder, and let the user of servers have it: PostgreSQL does not run as root."""
     folder.mkdir(mode=0o700)
-    user = _user()
+    user = user_of_servers()
     if user is not None:
         wheel = pgserver(folder.parent).utils
         wheel.ensure_user_exists(user)
@@ -132,7 +132,8 @@ def _prepared(folder: Path) -> Path:
     return folder
 
 
-def _user() -> str | None:
+def user_of_servers() -> str | None:
+    """The user that servers run as; None for whoever runs the tests."""
     return "pgserver" if os.geteuid() == 0 else None
 
 
@@ -140,7 +141,9 @@ def _run(command: str, *arguments: str | Path) -> None:
     folder = Path(pgserver(Path("/tmp")).__file__).parent
     (program,) = folder.glob(f"pginstall18/bin/{command}")
     with tempfile.TemporaryFile("w+") as output:  # no pipe, which a server that it starts would keep open
-        done = subprocess.run([program, *arguments], user=_user(), cwd="/", stdout=output, stderr=output, check=False)
+        done = subprocess.run(
+            [program, *arguments], user=user_of_servers(), cwd="/", stdout=output, stderr=output, check=False
+        )
         output.seek(0)
         assert done.returncode == 0, f"{command}: {output.read()}"
 
