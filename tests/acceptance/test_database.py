@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from support.databases import make_url_of, opened, settings_for, upgraded
 from support.kafka import produce
 from support.payments import Raw
@@ -36,6 +37,16 @@ async def test_a_worker_that_cannot_use_its_database_says_what_to_do_and_ends(
     assert await worker.ended() == status
     assert said in worker.said()
     assert "secret" not in worker.said()
+
+
+async def test_a_worker_does_not_start_on_a_database_that_cannot_keep_every_name(crew: Crew, postgresql: str) -> None:
+    made = "CREATE DATABASE shop_in_latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    async with opened(postgresql) as server, server.engine.connect() as connection:
+        await (await connection.execution_options(isolation_level="AUTOCOMMIT")).execute(text(made))
+    url = postgresql.replace("/postgres?", "/shop_in_latin?")
+    worker = crew.hire("worker", agents=AGENTS, DATABASE__URL=url).start()
+    assert await worker.ended() == 78
+    assert "has the encoding LATIN1" in worker.said()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -149,3 +151,18 @@ async def test_there_are_no_more_connections_than_the_setting_says(empty_databas
         await asyncio.sleep(0.1)
         await held_open.aclose()
         assert await waiting == 0
+
+
+async def test_a_file_that_another_took_the_place_of_is_let_go_of(tmp_path: Path) -> None:
+    url = await with_notes(make_url_of("sqlite", tmp_path, None))
+    shutil.copy(tmp_path / "paystream.db", tmp_path / "backup.db")
+    async with short_of_patience(url) as database:
+        await write(database)
+        for name in ("paystream.db-wal", "paystream.db-shm"):
+            (tmp_path / name).unlink(missing_ok=True)
+        os.replace(tmp_path / "backup.db", tmp_path / "paystream.db")
+        assert await count(database) == 0
+        await write(database)
+        await write(database)
+    async with short_of_patience(url) as again:
+        assert await count(again) == 2

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import sqlite3
+import subprocess
+import sys
 import uuid
 from contextlib import closing
 from pathlib import Path
@@ -16,9 +19,11 @@ from sqlalchemy.engine import make_url
 from support.databases import create_postgresql, opened, settings_for
 
 from streams.database import tables
+from streams.database.address import sqlite_url
 from streams.database.engine import Database
 from streams.database.schema import VERSION_TABLE, check_schema, schema_version, upgrade
 from streams.failure.errors import DatabaseUnreachable, DependencyUnavailable, ExitStatus, SetupError
+from streams.stores.stock import count_opening_stock, read_articles
 
 TABLES = sorted(Path(tables.__file__).parent.glob("*tables.py"))
 
@@ -152,6 +157,83 @@ async def test_a_user_without_rights_is_told_which(postgresql: str) -> None:
         await upgrade(owner)
         with pytest.raises(SetupError, match=r"permission denied for table paystream_version.*needs SELECT"):
             await check_schema(database)
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "EUC_KR", "SQL_ASCII"])
+async def test_a_database_that_cannot_keep_every_name_is_refused_by_its_encoding(
+    postgresql: str, encoding: str
+) -> None:
+    name = f"old_{uuid.uuid4().hex[:8]}"
+    made = f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    async with opened(postgresql) as server, server.engine.connect() as connection:
+        await (await connection.execution_options(isolation_level="AUTOCOMMIT")).execute(text(made))
+    url = make_url(postgresql).set(database=name).render_as_string(hide_password=False)
+    async with opened(url) as database:
+        for step in (upgrade, check_schema):
+            with pytest.raises(SetupError, match=rf"{name}\S* has the encoding {encoding}.*ENCODING 'UTF8'") as raised:
+                await step(database)
+            assert raised.value.exit_status == ExitStatus.CONFIGURATION
+        async with database.reading() as connection:
+            tables = text("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+            assert (await connection.execute(tables)).scalar_one() == 0
+
+
+async def test_a_file_in_utf_16_keeps_every_name(tmp_path: Path) -> None:
+    file = tmp_path / "wide.db"
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("PRAGMA encoding = 'UTF-16le'")
+        other.execute("CREATE TABLE theirs (x)")
+    names = ["Ä€", "한국어", "𝄞 clef", "z", "\ufeffA"]
+    async with opened(sqlite_url(file)) as database:
+        await upgrade(database)
+        await count_opening_stock(database, dict.fromkeys(names, 7))
+        articles = {each.sku: each.on_hand for each in await read_articles(database)}
+        assert articles == dict.fromkeys(names, 7)
+        async with database.reading() as connection:
+            assert (await connection.execute(text("PRAGMA encoding"))).scalar_one() == "UTF-16le"
+
+
+async def test_a_wrong_password_and_a_database_that_is_not_there_are_matters_of_the_set_up(postgresql: str) -> None:
+    missing = make_url(postgresql).set(database="nowhere").render_as_string(hide_password=False)
+    for url, said in (
+        (missing, "create it"),
+        (postgresql.replace("postgres@", "nobody:secret@"), "the user or password"),
+    ):
+        async with opened(url) as database:
+            with pytest.raises(SetupError, match=said) as raised:
+                await check_schema(database)
+        assert raised.value.exit_status == ExitStatus.CONFIGURATION
+        assert "secret" not in str(raised.value)
+
+
+_UPGRADE = """
+import asyncio, streams
+from streams.database.engine import Database
+from streams.database.schema import check_schema, upgrade
+from streams.settings import settings
+
+async def main():
+    database = Database(settings().database)
+    await upgrade(database)
+    await check_schema(database)
+    await database.close()
+
+asyncio.run(main())
+print(streams.__file__)
+"""
+
+
+def test_paystream_may_be_installed_in_any_folder_and_its_database_lie_in_any(tmp_path: Path) -> None:
+    folder = tmp_path / "50% off [1] #2? %(here)s é"
+    shutil.copytree(Path(tables.__file__).parents[1], folder / "streams", ignore=shutil.ignore_patterns("__pycache__"))
+    file = folder / "a b" / "pay [x]#%20?.db"
+    file.parent.mkdir()
+    environment = {**os.environ, "PAYSTREAM_DATABASE__URL": sqlite_url(file), "PYTHONPATH": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", _UPGRADE], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith(str(folder)), done.stderr
+    assert file.stat().st_size > 0
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ from sqlalchemy.exc import InterfaceError as SQLAlchemyInterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from streams.database.trouble import (
+    NoServer,
     Refusal,
     is_conflict,
     is_database_error,
     is_down,
     is_locked,
+    is_lost,
     is_misuse,
     refusal,
     said,
@@ -39,6 +41,58 @@ def wrapped(error: Exception, kind: type[DBAPIError] = DBAPIError) -> DBAPIError
 def test_a_server_that_cannot_be_used_is_down_whatever_the_statement(state: str) -> None:
     assert is_down(wrapped(Refused(state)))
     assert not is_conflict(wrapped(Refused(state)))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(
+            wrapped(Refused(state))
+            for state in ("25006", "57P01", "57P02", "57P03", "57P05", "08006", "53100", "55000")
+        ),
+        *(wrapped(Refused(state)) for state in ("28P01", "3D000", "25P03", "58030")),
+        asyncio.TimeoutError(),
+        ConnectionRefusedError(111, "refused"),
+        NoServer("db: it cannot be written to"),
+        wrapped(sqlite3.OperationalError("attempt to write a readonly database"), OperationalError),
+        wrapped(sqlite3.DatabaseError("database disk image is malformed"), OperationalError),
+    ],
+)
+def test_what_says_that_the_server_is_the_wrong_one_costs_all_connections(error: Exception) -> None:
+    assert is_lost(error)
+    assert is_down(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(wrapped(Refused(state)) for state in ("53300", "57014", "55P03")),
+        PoolTimeout("none free"),
+        wrapped(sqlite3.OperationalError("database is locked"), OperationalError),
+    ],
+)
+def test_what_the_right_server_says_about_one_statement_or_one_connection_costs_no_other(error: Exception) -> None:
+    assert not is_lost(error)
+    assert is_down(error)
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01", "23505", "42P01"])
+def test_what_is_no_outage_costs_no_connection(state: str) -> None:
+    assert not is_lost(wrapped(Refused(state)))
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("28P01", Refusal.LOGIN),
+        ("28000", Refusal.LOGIN),
+        ("3D000", Refusal.NO_SUCH_DATABASE),
+        ("42P05", Refusal.STATEMENT_OF_ANOTHER),
+        ("26000", Refusal.STATEMENT_OF_ANOTHER),
+    ],
+)
+def test_what_somebody_has_to_change_is_told_from_what_passes(state: str, kind: Refusal) -> None:
+    assert refusal(wrapped(Refused(state))) is kind
 
 
 @pytest.mark.parametrize("state", ["40001", "40P01"])
