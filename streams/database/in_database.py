@@ -197,8 +197,8 @@ class DatabaseFinisher(Finisher, Generic[E]):
             return False
         raise LaneFenced(
             f"{self._group} lost {self._source.topic}-{self._source.partition} to another owner, or somebody moved its "
-            f"offset in the database, which is {row.next_offset if row is not None else 'gone'} now; nothing was "
-            "committed"
+            "offset in the database, or a server took over there that lacks the last commits: the offset is "
+            f"{row.next_offset if row is not None else 'gone'} now; nothing was committed"
         )
 
     def _refusal(self, what: str, error: Exception) -> EffectsRefused:
