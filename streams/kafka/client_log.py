@@ -53,7 +53,8 @@ class OnceAMinute(logging.Filter):
         self._said[key] = _Said(now)
         if said is not None and said.held_back:
             record.msg = f"{record.getMessage()} (held back since the last time: {said.held_back:,})"
-            record.args = None
+            # Not None, though the standard library would take that for the same: mode's formatter makes a value of it.
+            record.args = ()
         return True
 
 

@@ -158,7 +158,7 @@ class FileFinisher(ExactlyOnce):
         """Move what is committed and still aside to where readers look."""
         kept = [each for each in aside if each.token == mark.token]
         if kept:
-            logger.info("%s: %d files were committed and are shown now", self._source, len(kept))
+            logger.info("%s-%d: %d files were committed and are shown now", *self._source, len(kept))
             await self._in_steps(kept, lambda some: self._folder.publish(some, end))
         covered = FileRange(self._source.topic, self._source.partition, mark.first, end)
         await self._off_loop(lambda: self._folder.require(covered, mark.day))
@@ -169,9 +169,9 @@ class FileFinisher(ExactlyOnce):
     def _spare(self, aside: Sequence[WaitingFile]) -> None:
         if aside:
             logger.warning(
-                "%s: the group's offset was set by somebody else, so it is not known whether %d files aside of earlier "
+                "%s-%d: the group's offset was set by somebody else, so it is not known whether %d files aside of earlier "
                 "offsets were committed. They stay where they are: %s",
-                self._source, len(aside), ", ".join(each.path for each in aside),
+                *self._source, len(aside), ", ".join(each.path for each in aside),
             )  # fmt: skip
         self._spared = frozenset(each.token for each in aside)
 
@@ -227,7 +227,7 @@ class FileFinisher(ExactlyOnce):
         try:
             await self._in_steps(self._leftovers, self._folder.discard)
         except DependencyUnavailable as error:
-            logger.warning("%s: files that were never committed stay aside for now: %s", self._source, error.reason)
+            logger.warning("%s-%d: files that were never committed stay aside for now: %s", *self._source, error.reason)
 
     def _is_due(self) -> bool:
         limits = self._settings
