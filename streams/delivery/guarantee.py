@@ -42,6 +42,7 @@ from streams.delivery.crash_points import crash_point
 from streams.delivery.outbox import Output
 from streams.failure.errors import OutputRefused
 from streams.kafka.clients import close_hard, heed_failures, make_producer
+from streams.kafka.forgotten import noticing_forgotten
 from streams.kafka.group_offsets import committed_offset
 from streams.settings import Guarantee, KafkaSettings
 
@@ -148,7 +149,8 @@ class Finisher(abc.ABC):
         """Deliver outside of a transaction."""
         await self._know(outputs)
         self._clean = False
-        await self._deliver(outputs)
+        with noticing_forgotten(self._producer, f"{self._source.topic}-{self._source.partition}"):
+            await self._deliver(outputs)
         self._clean = True
 
     async def _deliver(self, outputs: Sequence[Output]) -> None:
@@ -254,6 +256,10 @@ class ExactlyOnce(Finisher):
         return (settled,)
 
     async def _commit(self, outputs: Sequence[Output], offset: OffsetAndMetadata) -> None:
+        with noticing_forgotten(self._producer, f"{self._source.topic}-{self._source.partition}"):
+            await self._transact(outputs, offset)
+
+    async def _transact(self, outputs: Sequence[Output], offset: OffsetAndMetadata) -> None:
         producer = self._producer
         await self._know(outputs)
         self._clean = False

@@ -49,6 +49,10 @@ class Meter:
     def halted(self, source: TopicPartition) -> None:
         """A lane halted; what it had in hand will be fetched again."""
         self._monitor.metric_counts[f"{self._agent}.halted"] += 1
+        self.opened_anew(source)
+
+    def opened_anew(self, source: TopicPartition) -> None:
+        """What a lane had in hand will be fetched again, by a new one."""
         self._monitor.messages_active -= self._in_hand.pop(source, 0)
 
     def deleted(self, records: int) -> None:

@@ -27,6 +27,7 @@ from streams.failure.errors import (
     LaneHalted,
     MachineryFailure,
     PaystreamError,
+    ProducerForgotten,
     SetupError,
     TopicMissing,
 )
@@ -93,6 +94,7 @@ class Source(Service):
         self._fail = fail
         self._consumer: AIOKafkaConsumer | None = None
         self._halts: dict[TopicPartition, str] = {}
+        self._forgotten_at: dict[TopicPartition, int | None] = {}
         self.joined = False
         """Whether the group has given this member its partitions, if any."""
         self.trouble = ""
@@ -173,6 +175,11 @@ class Source(Service):
         return True
 
     def _lane_halted(self, source: TopicPartition, why: LaneHalted) -> None:
+        if isinstance(why, ProducerForgotten) and self._is_news(source):
+            logger.info("%s: %s-%d is opened anew: %s", self.group, source.topic, source.partition, why)
+            self.meter.opened_anew(source)
+            self.loop.call_soon(self._reopen, self.lanes.get(source))
+            return
         self.meter.halted(source)
         # A lane that is tried again by itself says so once, not every few seconds.
         level = logging.INFO if self._halts.get(source) == str(why) else logging.ERROR
@@ -180,6 +187,14 @@ class Source(Service):
         logger.log(level, "%s: %s-%d has halted: %s", self.group, source.topic, source.partition, why)
         if not isinstance(why, BudgetExceeded):
             self.loop.call_later(self._reopen_after, self._reopen, self.lanes.get(source))
+
+    def _is_news(self, source: TopicPartition) -> bool:
+        """Tell whether the lane has committed since its producer was last forgotten: if not, it was not the idling."""
+        lane = self.lanes.get(source)
+        at = lane.status().next_offset if lane is not None else None
+        before = self._forgotten_at.get(source, -1)
+        self._forgotten_at[source] = at
+        return at != before
 
     def _reopen(self, lane: Lane | None) -> None:
         if lane is not None and self.lanes.get(lane.source) is lane:

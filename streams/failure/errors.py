@@ -23,6 +23,7 @@
     │   ├── EffectsRefused             the database refuses what a batch is to do there
     │   ├── FilesDisagree              files and committed offset tell different stories
     │   ├── OffsetBeyondEnd            the log ends before the committed offset: brokers have lost records
+    │   ├── ProducerForgotten          it was idle for so long that the brokers know its producer no more
     │   └── TopicMadeAnew              the committed offset is of a topic that was deleted since
     ├── SetupError                     the worker or command cannot start as it is configured
     │   ├── BrokerUnreachable          nothing answers at the bootstrap address
@@ -238,6 +239,13 @@ class OffsetBeyondEnd(LaneHalted):
     """The log ends before the committed offset. Whether to read it again or to go on is not ours to guess.
 
     Looked at again by itself: a leader that has just been elected may not know its log's end yet.
+    """
+
+
+class ProducerForgotten(LaneHalted):
+    """The lane was idle for so long that the brokers have forgotten its producer, and refuse what it begins.
+
+    Opened anew at once, as after a rebalance. What it had in hand was not committed, or if it was, the offset says so.
     """
 
 

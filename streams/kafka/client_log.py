@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from streams.kafka.forgotten import NotOfForgotten
+
 # While brokers are away, each of its clients reports every attempt to reach them: 500 lines a second were seen.
 _SECONDS: Final = 60.0
 _LOGGERS: Final = (
@@ -59,10 +61,12 @@ class OnceAMinute(logging.Filter):
 
 
 _ONCE_A_MINUTE: Final = OnceAMinute()
+_NOT_OF_FORGOTTEN: Final = NotOfForgotten()
 
 
 def quieten_clients() -> None:
     """Keep aiokafka's chatter out of the log; its debug records alone cost 13 % of the throughput."""
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
     for name in (*_LOGGERS, "streams.kafka.connecting"):  # which says what aiokafka would, and why
+        logging.getLogger(name).addFilter(_NOT_OF_FORGOTTEN)
         logging.getLogger(name).addFilter(_ONCE_A_MINUTE)

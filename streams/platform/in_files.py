@@ -169,8 +169,8 @@ class FileFinisher(ExactlyOnce):
     def _spare(self, aside: Sequence[WaitingFile]) -> None:
         if aside:
             logger.warning(
-                "%s-%d: the group's offset was set by somebody else, so it is not known whether %d files aside of earlier "
-                "offsets were committed. They stay where they are: %s",
+                "%s-%d: the group's offset was set by somebody else, so it is not known whether %d files aside of "
+                "earlier offsets were committed. They stay where they are: %s",
                 *self._source, len(aside), ", ".join(each.path for each in aside),
             )  # fmt: skip
         self._spared = frozenset(each.token for each in aside)
