@@ -45,7 +45,7 @@ def _said(value: object) -> str:
     return "unknown" if value is None else one_line(str(value))[:_LONGEST_TEXT]
 
 
-@app.agent(app.batches(*dead_letter_topics(app.settings), dead_letters=False))
+@app.agent(app.batches(*dead_letter_topics(app.settings), dead_letters=False, finish=app.emits_nothing()))
 async def dead_letters(stream: Any) -> AsyncIterator[Batch]:
     """Report each dead letter as one log line and as counters."""
     async for batch in stream:

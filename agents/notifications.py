@@ -32,7 +32,10 @@ async def on_request(record: Record, out: Outbox) -> None:
     await notifier.tell(record.parse_as(ADAPTER))
 
 
-@app.agent(app.batches(NOTIFICATION_REQUESTS), concurrency=app.settings.delivery.concurrency)
+@app.agent(
+    app.batches(NOTIFICATION_REQUESTS, finish=app.emits_nothing()),
+    concurrency=app.settings.delivery.concurrency,
+)
 async def notifications(stream: Any) -> AsyncIterator[Batch]:
     """Tell each customer what is requested, at least once; a repeat carries the same id."""
     async for batch in stream:

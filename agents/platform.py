@@ -30,13 +30,13 @@ class OverHttp:
         await self._api.post(order.record_id, record.value)
 
 
-def _over_http(settings: PlatformSettings) -> tuple[Handler, None]:
+def _over_http(settings: PlatformSettings) -> tuple[Handler, Finishing]:
     if app.settings.failure.handler_timeout <= settings.api_timeout:
         # A handler that is cut off counts as the record's failure; an API that does not answer is none.
         app.unable(SetupError("PAYSTREAM_FAILURE__HANDLER_TIMEOUT must be longer than PAYSTREAM_PLATFORM__API_TIMEOUT"))
     api = PlatformApi(settings)
     app.closing(api.close)
-    return OverHttp(api), None
+    return OverHttp(api), app.emits_nothing()
 
 
 def _into_files(settings: PlatformSettings) -> tuple[Handler, Finishing | None]:

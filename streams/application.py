@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable
@@ -20,16 +21,19 @@ from streams.database.service import DatabaseService
 from streams.dead_letters.writing import Limits
 from streams.delivery.batch import Rules
 from streams.delivery.channel import BatchTopic, batches
-from streams.delivery.guarantee import Finishing
+from streams.delivery.guarantee import Finishing, Guaranteed
 from streams.delivery.machinery import end_process
 from streams.delivery.meter import Meter
 from streams.delivery.source import Source
 from streams.failure.breaker import Breakers
 from streams.failure.budget import BudgetLimits
 from streams.failure.errors import AgentContractBroken, MachineryFailure, SetupError
+from streams.failure.open_files import OpenFiles, shortage
 from streams.failure.policy import FailurePolicy
 from streams.kafka.client_log import quieten_clients
-from streams.settings import PREFIX, Settings
+from streams.settings import PREFIX, Guarantee, Settings
+
+logger = logging.getLogger(__name__)
 
 # A batch of 2,000 payments is some 100,000 objects that live until its commit, none of them in a cycle: with
 # Python's default of 700 they would be searched for cycles over and over. Measured: 17,000 payments a second
@@ -80,6 +84,7 @@ class Application(faust.App):
         self.settings = settings
         self.sources: list[Source] = []
         self.breakers = Breakers()
+        self.files = OpenFiles()
         self._database: Database | None = None
         self._unable: list[SetupError] = []
         self._closing: list[Callable[[], Awaitable[None]]] = []
@@ -108,6 +113,15 @@ class Application(faust.App):
     def in_database(self, effects: Effects[E]) -> InDatabase[E]:
         """Finish an agent's batches in the database: their effects and their offset in one SQL transaction."""
         return InDatabase(self.use_database(), effects)
+
+    def emits_nothing(self) -> Guaranteed:
+        """Finish the batches of an agent whose handler emits nothing: at least once, or at most once by the settings.
+
+        A transaction would hold nothing together but dead letters and offset, and would have each partition keep
+        connections of its own for that.
+        """
+        chosen = self.settings.delivery.guarantee
+        return Guaranteed(Guarantee.AT_LEAST_ONCE if chosen is Guarantee.EXACTLY_ONCE else chosen, emits=False)
 
     def use_database(self) -> Database:
         """Return the database; the worker then looks at its schema before it starts any source."""
@@ -171,6 +185,7 @@ class Application(faust.App):
             settings.delivery,
             finishing=channel.finish,
             reopen_after=settings.failure.pause_interval,
+            files=self.files,
             loop=self.loop,
             beacon=self.beacon,
         )
@@ -182,6 +197,8 @@ class Application(faust.App):
                 with socket.create_server((self.conf.web_bind, self.conf.web_port)):
                     pass
             except OSError as error:
+                if short := shortage(error):
+                    end_process(SetupError(f"the web server cannot listen: {short}"))
                 end_process(
                     SetupError(
                         f"the web server cannot listen on {self.conf.web_bind}:{self.conf.web_port} "
@@ -192,7 +209,10 @@ class Application(faust.App):
         await super().on_first_start()
 
     async def on_started(self) -> None:
-        """Tune the process once everything that lives for ever exists."""
+        """Tune the process once everything that lives for ever exists, and say if it may open too few files."""
+        suffices, said = self.files.verdict()
+        if said:
+            logger.log(logging.INFO if suffices else logging.WARNING, "%s", said)
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD)

@@ -64,6 +64,10 @@ class InDatabase(Generic[E]):
     database: Database
     effects: Effects[E]
 
+    def connections(self, brokers: int, *, dead_letters: bool) -> int:
+        """Say how many connections the producer of one partition may come to have."""
+        return brokers
+
     def make(
         self, kafka: KafkaSettings, consumer: AIOKafkaConsumer, group: str, source: TopicPartition
     ) -> DatabaseFinisher[E]:
@@ -110,7 +114,7 @@ class DatabaseFinisher(Finisher, Generic[E]):
             EffectsRefused: a table, or the right to it, is missing.
             TopicMadeAnew: the offset is of a topic that was deleted since.
         """
-        there = await topic_id(self._producer.client, self._source.topic)
+        there = await topic_id(self._client, self._source.topic)
         try:
             await self._take_over(None if there is None else str(there))
         except Exception as error:

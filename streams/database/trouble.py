@@ -12,6 +12,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import InterfaceError as SQLAlchemyInterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from streams.failure.open_files import shortage
+
 # Source: PostgreSQL's documentation, appendix A, "PostgreSQL Error Codes".
 _DOWN_CLASSES: Final = (
     "08",  # connection exception; also whatever a pooler such as pgbouncer has to say
@@ -146,6 +148,8 @@ def is_database_error(error: BaseException) -> bool:
 def said(error: BaseException) -> str:
     """Name the error without the statement and its parameters, which are payload."""
     original, state = _original(error), _sqlstate(error)
+    if is_down(error) and (short := shortage(error)):
+        return short  # SQLite says that it is "unable to open database file", and PostgreSQL's client likewise
     if isinstance(original, (asyncio.CancelledError, asyncio.TimeoutError)):
         return "no answer in time"
     if isinstance(original, NoServer):

@@ -26,8 +26,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import (
     InvalidProducerEpoch,
+    KafkaConnectionError,
     KafkaError,
     OutOfOrderSequenceNumber,
     ProducerClosed,
@@ -50,6 +52,7 @@ from streams.settings import Guarantee, KafkaSettings
 # the transaction anyway.
 _ABORT_SECONDS: Final = 2.0
 _STOP_SECONDS: Final = 1.0
+_CONNECT_AGAIN_SECONDS: Final = 0.25
 # A delivery takes milliseconds; after this it is worth looking whether its topic still exists.
 _LOOK_AGAIN_SECONDS: Final = 2.0
 # After these nobody knows what the brokers hold; any other error of a delivery is their plain no.
@@ -68,6 +71,10 @@ class Finisher(abc.ABC):
 
     commits_first = False
     """Whether the offset moves before the records are handled."""
+
+    fences = False
+    """Whether its producer shuts a former owner out as it connects; if not, it connects when there is something to
+    write."""
 
     takes_effects = False
     """Whether handlers may ask for effects, as :meth:`streams.delivery.outbox.Outbox.effect` does."""
@@ -88,13 +95,31 @@ class Finisher(abc.ABC):
         self._consumer = consumer
         self._group = group
         self._source = source
+        self._connected = False
         self._clean = True
 
     async def open(self) -> None:
-        """Connect; with transactions this also fences any former owner of the partition."""
+        """Shut out any former owner of the partition, if it is the producer that does so."""
+        if self.fences:
+            await self._connect()
+
+    async def _connect(self) -> None:
         self._clean = False
         await self._producer.start()
-        self._clean = True
+        self._connected = self._clean = True
+
+    async def _connect_if_need_be(self) -> None:
+        while not self._connected:
+            try:
+                await self._connect()
+            except KafkaConnectionError:
+                # A producer that was connected before would wait for brokers, too; whoever awaits this has a deadline.
+                await asyncio.sleep(_CONNECT_AGAIN_SECONDS)
+
+    @property
+    def _client(self) -> AIOKafkaClient:
+        """A client that is connected, to ask brokers with."""
+        return self._producer.client if self._connected else self._consumer._client
 
     async def committed(self) -> int | None:
         """Return the offset to go on at; None if there is none yet.
@@ -147,6 +172,9 @@ class Finisher(abc.ABC):
 
     async def _deliver_alone(self, outputs: Sequence[Output]) -> None:
         """Deliver outside of a transaction."""
+        if not outputs:
+            return
+        await self._connect_if_need_be()
         await self._know(outputs)
         self._clean = False
         with noticing_forgotten(self._producer, f"{self._source.topic}-{self._source.partition}"):
@@ -250,6 +278,8 @@ def _packed(outputs: Iterable[Output], create: Callable[[], BatchBuilder]) -> It
 class ExactlyOnce(Finisher):
     """Outputs, dead letters and offset become visible together or not at all."""
 
+    fences = True
+
     async def finish(self, settled: Settled) -> Sequence[Settled]:
         """One transaction; it is open only while writing, never while a handler runs or backs off."""
         await self._commit(settled.outputs, OffsetAndMetadata(settled.next_offset, ""))
@@ -331,6 +361,14 @@ class Finishing(Protocol):
     def make(self, kafka: KafkaSettings, consumer: AIOKafkaConsumer, group: str, source: TopicPartition) -> Finisher:
         """Make the finisher of one partition."""
 
+    def connections(self, brokers: int, *, dead_letters: bool) -> int:
+        """Say how many connections the producer of one partition may come to have with so many brokers.
+
+        Arguments:
+            brokers: how many there are.
+            dead_letters: whether it writes any.
+        """
+
 
 def needs_transactions(finishing: Finishing) -> bool:
     """Whether it says that it needs Kafka's transactions: a worker then starts only on brokers that can have them."""
@@ -339,9 +377,21 @@ def needs_transactions(finishing: Finishing) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Guaranteed:
-    """Outputs in Kafka, with one of the three guarantees."""
+    """Outputs in Kafka, with one of the three guarantees.
+
+    Attributes:
+        guarantee: which.
+        emits: whether there are outputs at all, beside dead letters.
+    """
 
     guarantee: Guarantee
+    emits: bool = True
+
+    def connections(self, brokers: int, *, dead_letters: bool) -> int:
+        """Say how many connections the producer of one partition may come to have."""
+        if self.guarantee is Guarantee.EXACTLY_ONCE:
+            return transactional_connections(brokers)
+        return brokers if self.emits or dead_letters else 0
 
     @property
     def transactional(self) -> bool:
@@ -353,6 +403,11 @@ class Guaranteed:
         transactions = self.guarantee is Guarantee.EXACTLY_ONCE
         producer = make_producer(kafka, transactional_id=transactional_id(group, source) if transactions else None)
         return _FINISHERS[self.guarantee](producer, consumer, group, source)
+
+
+def transactional_connections(brokers: int) -> int:
+    """Say how many connections a producer has that writes anywhere, and with two coordinators."""
+    return brokers + 2
 
 
 def transactional_id(group: str, source: TopicPartition) -> str:

@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 
 from streams.failure.errors import ExitStatus, PaystreamError, SetupError
 from streams.failure.fingerprint import trace_text
+from streams.failure.open_files import shortage
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +38,12 @@ def end_process(error: PaystreamError) -> NoReturn:
         # set-up is in the message, and no line of code would help.
         cause = None if isinstance(error, SetupError) else error.__cause__
         trace = f"\ncaused by:\n{trace_text(cause)}" if cause is not None else ""
+        # What fails for it is said to be anything but this: brokers that do not answer, names that are not known.
+        short = shortage(error)
+        said = f"{error} ({short})" if short and short not in str(error) else error
         logger.critical(
             "%s: %s. The process ends with status %d (%s)%s",
-            type(error).__name__, error, status, status.name, trace,
+            type(error).__name__, said, status, status.name, trace,
         )  # fmt: skip
         logging.shutdown()
         for stream in (sys.stdout, sys.stderr):

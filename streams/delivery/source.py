@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError
 from mode import Service
 
@@ -31,6 +32,8 @@ from streams.failure.errors import (
     SetupError,
     TopicMissing,
 )
+from streams.failure.open_files import OpenFiles, shortage
+from streams.kafka.broker_step import describe
 from streams.kafka.clients import close_consumer, connect, make_consumer
 from streams.kafka.connecting import troubles
 from streams.kafka.internal_topics import check_internal_topics
@@ -60,6 +63,7 @@ class Source(Service):
         delivery: how to form and finish batches.
         finishing: how batches are finished; with the guarantee of `delivery` if not given.
         reopen_after: seconds until a lane whose output was refused is tried again.
+        files: told how many its partitions may need to have open.
         fail: what to do with a failure of the machinery; ends the process.
     """
 
@@ -76,6 +80,7 @@ class Source(Service):
         *,
         finishing: Finishing | None = None,
         reopen_after: float = 5.0,
+        files: OpenFiles | None = None,
         fail: Callable[[PaystreamError], Any] = end_process,
         **kwargs: Any,
     ) -> None:
@@ -89,6 +94,7 @@ class Source(Service):
         self._breakers = breakers
         self._finishing = finishing or Guaranteed(delivery.guarantee)
         self._reopen_after = reopen_after
+        self._files = files or OpenFiles()
         self._kafka = kafka
         self._delivery = delivery
         self._fail = fail
@@ -113,7 +119,7 @@ class Source(Service):
             self._fail(error)
             return
         except KafkaError as error:
-            failure = MachineryFailure(f"{self.group} could not start: {type(error).__name__} ({error})")
+            failure = MachineryFailure(f"{self.group} could not start: {shortage(error) or describe(error)}")
             failure.__cause__ = error
             self._fail(failure)
             return
@@ -218,10 +224,12 @@ class Source(Service):
     async def _check_topics(self) -> None:
         client = await connect(self._kafka)
         try:
-            known = (await client.fetch_all_metadata()).topics()
+            cluster = await client.fetch_all_metadata()
+            known = cluster.topics()
             await check_internal_topics(client, transactions=needs_transactions(self._finishing), name=self.group)
         finally:
             await client.close()
+        self._files.expect(self._open_files(cluster))
         suffix = self._rules.dead_letter_suffix
         needed = [*self.topics, *(topic + suffix for topic in self.topics if suffix is not None)]
         missing = [topic for topic in needed if topic not in known]
@@ -230,6 +238,13 @@ class Source(Service):
                 f"{self.group} needs {', '.join(missing)}, which does not exist, or this user may not see it, on "
                 f"{self._kafka.bootstrap_servers}: run 'paystream topics apply'"
             )
+
+    def _open_files(self, cluster: ClusterMetadata) -> int:
+        """Say how many connections there may be if all partitions are this worker's."""
+        brokers, dead_letters = len(cluster.brokers()), self._rules.dead_letter_suffix is not None
+        partitions = sum(len(cluster.partitions_for_topic(topic) or ()) for topic in self.topics)
+        # The consumer has one with its coordinator, too.
+        return brokers + 1 + partitions * self._finishing.connections(brokers, dead_letters=dead_letters)
 
     async def _watch_group(self, consumer: AIOKafkaConsumer) -> None:
         """Notice what aiokafka keeps to itself: that the group refuses this member, or that nobody serves it."""
@@ -260,6 +275,8 @@ class Source(Service):
         if consumer._coordinator.coordinator_id is not None:
             self._coordinated_at = now
         if now - self._coordinated_at > _AWAY_SECONDS:
+            if short := shortage():
+                return f"its consumer group is out of reach: {short}"
             why = troubles.lasting() or "Kafka is away, or has no coordinator for it"
             return f"no broker answers for its consumer group: {why}"
         if now - self._complete_at > _AWAY_SECONDS:

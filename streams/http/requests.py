@@ -13,6 +13,8 @@ import aiohttp
 from async_timeout import timeout
 from yarl import URL
 
+from streams.failure.open_files import shortage
+
 USER_AGENT: Final = f"paystream/{version('paystream')}"
 """Who asks, so that whoever is asked knows whom to write to."""
 
@@ -59,6 +61,8 @@ async def read_off(answer: aiohttp.ClientResponse) -> None:
 
 def why_not(error: Exception) -> str:
     """Say in fixed words why a request got no answer; what the error says itself may hold the URL, and secrets."""
+    if short := shortage(error):
+        return short
     if isinstance(error, asyncio.TimeoutError):  # aiohttp's own are as well
         return "time-out"
     if isinstance(error, aiohttp.ClientConnectorDNSError):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from streams.failure.open_files import met_shortage
 from streams.kafka.forgotten import NotOfForgotten
 
 # While brokers are away, each of its clients reports every attempt to reach them: 500 lines a second were seen.
@@ -47,6 +48,10 @@ class OnceAMinute(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether a message may pass."""
+        for argument in record.args if isinstance(record.args, tuple) else ():
+            # That no file could be opened is said here and nowhere else: the client only says that nobody answers.
+            if isinstance(argument, OSError):
+                met_shortage(argument)
         key, now = (record.name, record.levelno, str(record.msg)), self._clock()
         said = self._said.get(key)
         if said is not None and now - said.at < _SECONDS:

@@ -17,6 +17,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from streams.failure.errors import BrokerMisconfigured, BrokerRefuses, BrokerUnreachable
+from streams.failure.open_files import shortage
 from streams.kafka.connecting import Client, adopt
 from streams.kafka.credentials import tls_context
 from streams.settings import KafkaSettings
@@ -202,6 +203,8 @@ async def connect(kafka: KafkaSettings, *, seconds: float = 10.0) -> Client:
             await asyncio.wait_for(_reach(client), seconds)
     except (KafkaError, asyncio.TimeoutError) as error:
         await client.close()
+        if short := shortage(error):
+            raise BrokerUnreachable(f"no connection to {kafka.bootstrap_servers}: {short}") from error
         if brokers := client.cluster.brokers():
             said = ", ".join(f"broker {each.nodeId} at {each.host}:{each.port}" for each in brokers)
             raise BrokerUnreachable(

@@ -25,6 +25,7 @@ from aiosmtplib import SMTPException, SMTPHeloError, SMTPResponseException, SMTP
 from async_timeout import timeout
 
 from streams.failure.errors import DependencyUnavailable, PermanentError, RecordError, TransientError
+from streams.failure.open_files import shortage
 from streams.notify.letter import Letter
 from streams.notify.mail import as_bytes, make_message
 from streams.notify.smtp_answers import Fault, Step, enhanced, judge
@@ -261,6 +262,8 @@ def _smtputf8(client: aiosmtplib.SMTP) -> str:
 
 
 def _cause(error: Exception) -> str:
+    if short := shortage(error):
+        return short
     found = error if isinstance(error, ssl.SSLError) else error.__cause__
     if isinstance(found, ssl.SSLCertVerificationError):
         return "TLS failed: its certificate is not valid here"

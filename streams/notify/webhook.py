@@ -17,6 +17,7 @@ from yarl import URL
 
 from models.notification import ADAPTER, NotificationRequest
 from streams.failure.errors import DependencyUnavailable, PermanentError, TransientError
+from streams.failure.open_files import shortage
 from streams.http.answers import asked_to_wait, judge_answer
 from streams.http.posting import Poster
 from streams.http.requests import header_id, why_not
@@ -125,6 +126,8 @@ class WebhookSender:
             raise NeverAsked("the customer's webhook has no valid URL") from None
         # Before ValueError, which an error of a certificate is as well.
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+            if short := shortage(error):
+                raise DependencyUnavailable("open files", short) from None  # no customer's fault, nor any host's
             raise WebhookDown(f"{who} does not answer: {why_not(error)}") from None
         except ValueError:
             raise NeverAsked("the customer's webhook has no valid URL") from None

@@ -34,7 +34,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from streams.delivery.batch import Settled
 from streams.delivery.crash_points import crash_point
-from streams.delivery.guarantee import ExactlyOnce, transactional_id
+from streams.delivery.guarantee import ExactlyOnce, transactional_connections, transactional_id
 from streams.failure.errors import DependencyUnavailable, OutputRefused
 from streams.kafka.broker_step import in_time
 from streams.kafka.clients import make_producer
@@ -74,6 +74,10 @@ class InFiles:
     def transactional(self) -> bool:
         """Files are committed by a transaction, whatever the guarantee is."""
         return True
+
+    def connections(self, brokers: int, *, dead_letters: bool) -> int:
+        """Say how many connections the producer of one partition may come to have."""
+        return transactional_connections(brokers)
 
     def make(
         self, kafka: KafkaSettings, consumer: AIOKafkaConsumer, group: str, source: TopicPartition

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -116,6 +117,12 @@ class Worker:
         assert self.running, f"{self.name} ended with {self.status}:\n{self.tail()}"
         self._process.send_signal(number)
 
+    def limit_files(self, soft: int, hard: int) -> Worker:
+        """Let it have so many files open, before it has begun to."""
+        assert self._process is not None
+        resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        return self
+
     # -- what is known of it ---------------------------------------------------------------------
 
     @property
@@ -127,6 +134,14 @@ class Worker:
     def status(self) -> int | None:
         """The exit status of the last process; None while it runs."""
         return None if self._process is None else self._process.poll()
+
+    def open_files(self) -> int:
+        """Count what it has open; nothing if it has ended."""
+        assert self._process is not None
+        try:
+            return len(os.listdir(f"/proc/{self._process.pid}/fd"))
+        except FileNotFoundError:
+            return 0
 
     def said(self) -> str:
         """Everything that it has logged since its last start."""
