@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from streams.kafka.topic_admin import TopicSpec
 from streams.settings import Settings
+from streams.settings.topics import DEAD_LETTER_ROOM
 
 PAYMENT_COMPLETED = "payment.completed"
 PAYMENT_CANCELLED = "payment.cancelled"
@@ -25,9 +25,6 @@ OUTPUTS = (PLATFORM_ORDERS, NOTIFICATION_REQUESTS, INVENTORY_MOVEMENTS, ANALYTIC
 EVENTS = (*ORDER_EVENTS, *OUTPUTS)
 CONSUMED = EVENTS
 """Topics that agents of ours read, each of which therefore has a dead-letter topic."""
-
-# A dead letter is the original, whatever its size, plus headers: trace and message are capped at some 10 KB.
-DEAD_LETTER_ROOM: Final = 65_536
 
 
 def dead_letter_topic(settings: Settings, topic: str) -> str:

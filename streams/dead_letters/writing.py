@@ -35,6 +35,8 @@ FIRST_FAILED_AT: Final = "x-first-failed-at"
 FAILED_AT: Final = "x-failed-at"
 FINGERPRINT: Final = "x-error-fingerprint"
 REASON: Final = "x-error-reason"
+LEFT_OUT: Final = "x-left-out-bytes"
+"""Of a letter whose value was too large to be kept: how large it is."""
 REPLAY_COUNT: Final = "x-replay-count"
 REPLAY_ID: Final = "x-replay-id"
 
@@ -123,7 +125,7 @@ _STALE: Final = frozenset(
         for kind in ("exception-", "key-exception-")
         for name in ("fqcn", "cause-fqcn", "message", "stacktrace")
     ]
-    + [STAGE, DISPOSITION, ATTEMPTS, FIRST_FAILED_AT, FAILED_AT, FINGERPRINT, REASON]
+    + [STAGE, DISPOSITION, ATTEMPTS, FIRST_FAILED_AT, FAILED_AT, FINGERPRINT, REASON, LEFT_OUT]
 )
 # Java-serialised exceptions. Spring takes them off too, and takes one that arrives for an attack.
 _NEVER_COPIED: Final = "springDeserializerException"
@@ -176,6 +178,27 @@ def dead_letter_headers(
         (REASON, _beginning(safe_reason(error), limits.message_bytes)),
     ]
     return written
+
+
+def stub_headers(
+    value_bytes: int, origin: Origin, failure: Failure, limits: Limits, left_out: str
+) -> list[tuple[str, bytes]]:
+    """Write the headers of a dead letter that is too large to be kept, and so says where the record is.
+
+    The record's own headers are left out like its value. The reason goes on with that, so that whoever reads why the
+    record failed reads it, too.
+
+    Arguments:
+        value_bytes: how large the value is.
+        origin: where the record was read.
+        failure: what went wrong.
+        limits: on the texts.
+        left_out: what is said of it.
+    """
+    written = dead_letter_headers((), origin, failure, limits)
+    name, reason = written.pop()
+    assert name == REASON, "it is written last"
+    return [*written, (REASON, reason + _utf8(f"; {left_out}")), (LEFT_OUT, _utf8(str(value_bytes)))]
 
 
 def _message(error: Exception, root: Exception) -> str:

@@ -18,12 +18,13 @@ from typing import Any, Final
 
 from async_timeout import timeout
 
-from streams.dead_letters.writing import Failure, Limits, Origin, dead_letter_headers
+from streams.dead_letters.writing import Failure, Limits, Origin, dead_letter_headers, stub_headers
 from streams.delivery.outbox import Outbox, Output, Tally
 from streams.failure.budget import BudgetLimits, DeadLetterBudget
 from streams.failure.errors import AgentContractBroken, HandlerTimeout, MachineryFailure, Skip
 from streams.failure.policy import DeadLetter, FailurePolicy, Pause, Retry, culprit_of, decide
 from streams.kafka.record import Record
+from streams.settings.topics import DEAD_LETTER_ROOM
 
 Handler = Callable[[Record, Outbox], "Awaitable[None] | None"]
 """What an agent applies to each record: a function or a coroutine function of (record, outbox)."""
@@ -123,7 +124,7 @@ class Batch:
         self.records = records
         self.rules = rules
         self._budget = budget
-        self._outbox = Outbox(rules.max_output_bytes)
+        self._outbox = Outbox(rules.max_output_bytes, rules.max_output_bytes + DEAD_LETTER_ROOM)
         self._tally = Tally()
         self._cursor = 0
         self._settled_until = 0
@@ -251,8 +252,13 @@ class Batch:
             first_failed_at=self._first_failed_at,
             failed_at=time.time(),
         )
-        headers = dead_letter_headers(record.headers, origin, failure, self.rules.limits)
-        self._outbox.dead_letter(record.topic + self.rules.dead_letter_suffix, headers)
+        limits = self.rules.limits
+        headers = dead_letter_headers(record.headers, origin, failure, limits)
+        self._outbox.dead_letter(
+            record.topic + self.rules.dead_letter_suffix,
+            headers,
+            lambda left_out: stub_headers(len(record.value or b""), origin, failure, limits, left_out),
+        )
         self._tally.dead_letters[decision.stage.value] += 1
 
     # -- the lane's side -------------------------------------------------------------------------

@@ -19,11 +19,10 @@ from __future__ import annotations
 
 import abc
 import asyncio
-from asyncio import Future
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.client import AIOKafkaClient
@@ -36,12 +35,12 @@ from aiokafka.errors import (
     ProducerFenced,
 )
 from aiokafka.partitioner import murmur2
-from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.delivery.batch import Settled
 from streams.delivery.crash_points import crash_point
 from streams.delivery.outbox import Output
+from streams.delivery.packing import Delivery, packed
 from streams.failure.errors import OutputRefused
 from streams.kafka.clients import close_hard, heed_failures, make_producer
 from streams.kafka.forgotten import noticing_forgotten
@@ -185,23 +184,23 @@ class Finisher(abc.ABC):
         """Write the outputs and await every acknowledgement: nothing else proves that they are there."""
         producer, deliveries = self._producer, []
         for (topic, partition), group in self._by_destination(outputs).items():
-            for batch in _packed(group, producer.create_batch):
-                deliveries.append(await producer.send_batch(batch, topic, partition=partition))
+            for batch in packed(group, producer.create_batch, transactional=self.fences):
+                size = batch.size()
+                sent = await producer.send_batch(batch, topic, partition=partition)
+                deliveries.append(Delivery(sent, topic, batch.record_count(), size))
         await self._acknowledged(deliveries, outputs)
 
-    async def _acknowledged(self, deliveries: Sequence[Future[Any]], outputs: Sequence[Output]) -> None:
-        waiting = set(deliveries)
+    async def _acknowledged(self, deliveries: Sequence[Delivery], outputs: Sequence[Output]) -> None:
+        waiting = {delivery.sent for delivery in deliveries}
         while waiting:
             _, waiting = await asyncio.wait(waiting, timeout=_LOOK_AGAIN_SECONDS)
             if waiting:
                 # aiokafka tries for ever to write to a topic that was deleted meanwhile.
                 await self._refuse_missing(outputs)
-        for failure in await asyncio.gather(*deliveries, return_exceptions=True):
+        failures = await asyncio.gather(*(delivery.sent for delivery in deliveries), return_exceptions=True)
+        for delivery, failure in zip(deliveries, failures, strict=True):
             if isinstance(failure, KafkaError) and not isinstance(failure, _DOUBTFUL):
-                topics = ", ".join(sorted({output.topic for output in outputs}))
-                raise OutputRefused(
-                    f"the brokers refuse what is written to one of {topics}: {type(failure).__name__} ({failure})"
-                ) from failure
+                raise OutputRefused(delivery.refused(failure)) from failure
             if isinstance(failure, BaseException):
                 raise failure
 
@@ -260,19 +259,6 @@ class Finisher(abc.ABC):
                 # aiokafka would wait for it to appear until the deadline, and then not say for what.
                 await self._refuse_missing(outputs)
                 await client._wait_on_metadata(topic)
-
-
-def _packed(outputs: Iterable[Output], create: Callable[[], BatchBuilder]) -> Iterator[BatchBuilder]:
-    """Pack outputs into as few of Kafka's batches as hold them."""
-    batch = create()
-    append = batch.append
-    for _, _, key, value, headers in outputs:
-        if append(timestamp=None, key=key, value=value, headers=headers) is None:  # full
-            yield batch
-            batch = create()
-            append = batch.append
-            append(timestamp=None, key=key, value=value, headers=headers)
-    yield batch
 
 
 class ExactlyOnce(Finisher):

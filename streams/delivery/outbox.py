@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from streams.failure.errors import Unpublishable
+from streams.kafka.clients import PRODUCER_BATCH_BYTES
 from streams.kafka.record import Headers, Record
+from streams.kafka.squeezing import squeezed_bytes
 
 # Kafka counts its own framing against max.message.bytes, too: a few bytes for each header and 100 for the batch.
 ENVELOPE_BYTES: Final = 16_384
@@ -29,6 +32,12 @@ class Output(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers
+
+
+class SqueezedOutput(Output):
+    """One that fits its topic only when it is compressed. Told by its kind: nothing is looked at for all the others."""
+
+    __slots__ = ()
 
 
 @dataclass(slots=True)
@@ -62,12 +71,15 @@ class Outbox:
     """Collects what a batch's records lead to; what a failed record has led to is taken back.
 
     Arguments:
-        max_bytes: largest output the brokers accept (``max.message.bytes``).
+        max_bytes: largest batch the brokers accept (``max.message.bytes``).
+        letter_bytes: likewise, of dead-letter topics; the same if not given.
     """
 
-    __slots__ = ("_effects", "_limit", "_outputs", "_record")
+    __slots__ = ("_effects", "_letter_bytes", "_limit", "_max_bytes", "_outputs", "_record")
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, letter_bytes: int | None = None) -> None:
+        self._max_bytes = max_bytes
+        self._letter_bytes = letter_bytes or max_bytes
         self._limit = max_bytes - ENVELOPE_BYTES
         self._outputs: list[Output] = []
         self._effects: list[Any] = []
@@ -84,23 +96,27 @@ class Outbox:
 
         Raises:
             TypeError: key, value or a header is not bytes.
-            Unpublishable: no broker would accept a value this large.
+            Unpublishable: no broker would accept a value this large, compressed or not.
         """
         record = self._record
         if record is None:
             raise RuntimeError("emit() was called outside of a handler: outputs belong to the record in hand")
         key = record.key if key is None else key
         size = _size(topic, key, value, headers)
-        if size > self._limit:
-            raise Unpublishable(
-                f"an output for {topic} is {size} bytes with key and headers, more than the {self._limit} that fit; "
-                "raise PAYSTREAM_TOPICS__MAX_MESSAGE_BYTES and apply it to the topic"
-            )
         if type(headers) is not list:
             headers = list(headers)
+        kind = Output
+        if size > self._limit:
+            found, least = _fitting(self._max_bytes, size, key, value, headers)
+            if found is None:
+                raise Unpublishable(
+                    f"an output for {topic} is {size} bytes with key and headers{_compressed(least, size)}, more than "
+                    f"the {self._limit} that fit; raise PAYSTREAM_TOPICS__MAX_MESSAGE_BYTES and apply it to the topic"
+                )
+            kind = found
         # Under a key of its own: with others of that key, wherever they come from.
         partition = record.partition if key == record.key else BY_KEY
-        self._outputs.append(Output(topic, partition, key, value, headers))
+        self._outputs.append(kind(topic, partition, key, value, headers))
 
     def effect(self, effect: object) -> None:
         """Have `effect` happen when, and only when, the batch is committed.
@@ -137,17 +153,50 @@ class Outbox:
         """No record is in hand any more."""
         self._record = None
 
-    def dead_letter(self, topic: str, headers: Headers) -> None:
-        """Write the record in hand, its key and value untouched, to a dead-letter topic."""
+    def dead_letter(self, topic: str, headers: Headers, stub: Callable[[str], Headers] | None = None) -> None:
+        """Write the record in hand, its key and value untouched, to a dead-letter topic.
+
+        Arguments:
+            topic: where to.
+            headers: the letter's.
+            stub: makes the headers of a letter without the value, given what to say of that; for what fits in no way.
+        """
         record = self._record
         assert record is not None, "a dead letter belongs to the record in hand"
-        self._outputs.append(Output(topic, record.partition, record.key, record.value, headers))
+        key, value = record.key, record.value
+        size = _size(topic, key, value, headers)
+        kind, least = _fitting(self._letter_bytes, size, key, value, headers)
+        if kind is None and stub is not None:
+            headers = stub(
+                f"left out, as it is {size} bytes with its headers{_compressed(least, size)}, more than the "
+                f"{self._letter_bytes - ENVELOPE_BYTES} that fit: it is at offset {record.offset} of {record.topic}-"
+                f"{record.partition}, for as long as that is kept. For others, raise "
+                f"PAYSTREAM_TOPICS__MAX_MESSAGE_BYTES and apply it to {topic}"
+            )
+            key, value = key if len(key or b"") <= ENVELOPE_BYTES else None, None
+        self._outputs.append((kind or Output)(topic, record.partition, key, value, headers))
 
     def drain(self) -> tuple[list[Output], list[Any]]:
         """Hand over what was emitted and what was asked for, and start anew."""
         drained = self._outputs, self._effects
         self._outputs, self._effects = [], []
         return drained
+
+
+def _fitting(
+    max_bytes: int, size: int, key: bytes | None, value: bytes | None, headers: Headers
+) -> tuple[type[Output] | None, int]:
+    """Say as which kind of output something fits, None if it does not, and how many bytes it is at least."""
+    if size <= max_bytes - ENVELOPE_BYTES:
+        return Output, size
+    if size <= PRODUCER_BATCH_BYTES:
+        return None, size  # others are in its batch, too
+    least = squeezed_bytes(key, value, headers)
+    return SqueezedOutput if least <= max_bytes else None, least
+
+
+def _compressed(least: int, size: int) -> str:
+    return f", and {least} compressed" if least < size else ""
 
 
 def _size(topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> int:

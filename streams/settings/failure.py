@@ -28,5 +28,6 @@ class FailureSettings(Section):
     max_dead_letter_share: float = Field(0.5, gt=0, le=1, description="of the window, before the lane halts and asks")
     dead_letter_window: int = Field(1000, ge=1, description="records by which the share is judged")
     dead_letter_suffix: str = Field(".DLT", min_length=1, description="Spring Kafka from 3.3 on uses -dlt")
-    max_trace_bytes: int = Field(8192, ge=0, description="longest stack trace kept in a dead letter")
-    max_message_bytes: int = Field(1024, ge=64, description="longest error message kept in a dead letter")
+    # Both have to fit into what dead-letter topics take beyond the events' (DEAD_LETTER_ROOM of the topics).
+    max_trace_bytes: int = Field(8192, ge=0, le=32_768, description="longest stack trace kept in a dead letter")
+    max_message_bytes: int = Field(1024, ge=64, le=4096, description="longest error message kept in a dead letter")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import Field, model_validator
 
 from streams.settings.section import Section
+
+# A dead letter is the original, whatever its size, plus headers: trace and message are capped at some 40 KB.
+DEAD_LETTER_ROOM: Final = 65_536
 
 
 class TopicSettings(Section):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from streams.delivery.outbox import ENVELOPE_BYTES
 from streams.settings import FailureSettings, Settings, TopicSettings
-from streams.topics import CONSUMED, DEAD_LETTER_ROOM, EVENTS, dead_letter_topics, declared_topics
+from streams.settings.topics import DEAD_LETTER_ROOM
+from streams.topics import CONSUMED, EVENTS, dead_letter_topics, declared_topics
 
 
 def test_every_event_topic_and_every_dead_letter_topic_is_declared_once() -> None:
@@ -65,5 +67,5 @@ def test_a_dead_letter_topic_has_room_for_the_largest_event_and_the_headers_of_i
     largest = {spec.name: int(spec.config["max.message.bytes"]) for spec in specs}
     assert {largest.pop(topic) for topic in dead_letter_topics(Settings())} == {1_500_000 + DEAD_LETTER_ROOM}
     assert set(largest.values()) == {1_500_000}
-    failure = FailureSettings()
-    assert failure.max_trace_bytes + 2 * failure.max_message_bytes < DEAD_LETTER_ROOM
+    longest = FailureSettings(max_trace_bytes=32_768, max_message_bytes=4_096)
+    assert longest.max_trace_bytes + 2 * longest.max_message_bytes < DEAD_LETTER_ROOM - ENVELOPE_BYTES

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import os
 from collections import Counter
 
 import pytest
+from aiokafka.producer.message_accumulator import BatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.delivery import Outbox, Output
-from streams.delivery.outbox import BY_KEY, ENVELOPE_BYTES, Tally
+from streams.delivery import Headers, Outbox, Output
+from streams.delivery.outbox import BY_KEY, ENVELOPE_BYTES, SqueezedOutput, Tally
+from streams.delivery.packing import packed
 from streams.failure.errors import Stage, Unpublishable
+from streams.kafka.clients import PRODUCER_BATCH_BYTES
 from streams.testing import record
 
 ORDER = record(b'{"id":7}', topic="orders", key=b"7", partition=3)
@@ -129,3 +133,67 @@ def test_effects_are_taken_back_with_the_outputs_of_their_record(outbox: Outbox)
 def test_an_effect_outside_of_a_handler_is_a_defect() -> None:
     with pytest.raises(RuntimeError, match="outside of a handler"):
         Outbox(ENVELOPE_BYTES + 100).effect("too early")
+
+
+# -- what is larger than a batch, and than the brokers take ----------------------------------------------
+
+
+@pytest.fixture
+def roomy() -> Outbox:
+    made = Outbox(PRODUCER_BATCH_BYTES + 200_000, PRODUCER_BATCH_BYTES + 300_000)
+    made.open(ORDER)
+    return made
+
+
+def test_what_fits_as_it_stands_is_not_compressed(roomy: Outbox) -> None:
+    roomy.emit("mails", b"x" * PRODUCER_BATCH_BYTES)
+    assert type(roomy.outputs[0]) is Output
+
+
+def test_what_fits_compressed_is_told_apart_and_written_that_way(roomy: Outbox) -> None:
+    value = b"x" * 3_000_000
+    roomy.emit("mails", value, headers=(("a", b"1"),))
+    (output,) = roomy.outputs
+    assert type(output) is SqueezedOutput
+    assert output == ("mails", 3, b"7", value, [("a", b"1")])
+    (batch,) = packed([output], _create, transactional=True)
+    assert len(batch._build()) < 10_000
+
+
+def test_what_fits_in_no_way_is_refused_with_both_of_its_sizes(roomy: Outbox) -> None:
+    with pytest.raises(
+        Unpublishable, match="is 3000001 bytes with key and headers, and [0-9]{7} compressed, more than"
+    ):
+        roomy.emit("mails", os.urandom(2_000_000) + bytes(1_000_000))
+
+
+def test_a_dead_letter_that_fits_in_no_way_says_where_its_record_is(roomy: Outbox) -> None:
+    said: list[str] = []
+
+    def stub(left_out: str) -> Headers:
+        said.append(left_out)
+        return [("x-error-stage", b"decode")]
+
+    for size in (1_250_000, 1_300_000):
+        roomy.open(record(os.urandom(size), topic="orders", key=b"7", partition=3, offset=17))
+        roomy.dead_letter("orders.DLT", [("a", b"1")], stub)
+    whole, cut = roomy.outputs
+    assert (len(whole.value or b""), whole.headers) == (1_250_000, [("a", b"1")])
+    assert cut == Output("orders.DLT", 3, b"7", None, [("x-error-stage", b"decode")])
+    assert said == [
+        "left out, as it is 1300003 bytes with its headers, more than the 1283616 that fit: it is at offset 17 of "
+        "orders-3, for as long as that is kept. For others, raise PAYSTREAM_TOPICS__MAX_MESSAGE_BYTES and apply it to "
+        "orders.DLT"
+    ]
+
+
+def test_what_is_larger_than_a_batch_is_alone_in_one_and_the_order_is_kept() -> None:
+    large = SqueezedOutput("mails", 3, b"2", b"x" * 3_000_000, [])
+    small = [Output("mails", 3, key, b"x", []) for key in (b"1", b"3")]
+    batches = [*packed([small[0], large, small[1]], _create, transactional=False)]
+    assert [batch.record_count() for batch in batches] == [1, 1, 1]
+    assert len(batches[1]._build()) < 10_000
+
+
+def _create() -> BatchBuilder:
+    return BatchBuilder(PRODUCER_BATCH_BYTES, 0, is_transactional=False)
