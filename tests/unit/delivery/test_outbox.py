@@ -162,7 +162,7 @@ def test_what_fits_compressed_is_told_apart_and_written_that_way(roomy: Outbox) 
 
 def test_what_fits_in_no_way_is_refused_with_both_of_its_sizes(roomy: Outbox) -> None:
     with pytest.raises(
-        Unpublishable, match="is 3000001 bytes with key and headers, and [0-9]{7} compressed, more than"
+        Unpublishable, match=r"is 3000001 bytes with key and headers, and [0-9]{7} compressed, more than"
     ):
         roomy.emit("mails", os.urandom(2_000_000) + bytes(1_000_000))
 
