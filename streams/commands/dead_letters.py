@@ -24,7 +24,7 @@ from streams.dead_letters.kinds import Kind, kind_of, why
 from streams.dead_letters.reading import read_dead_letter
 from streams.dead_letters.text import HeaderText, header_texts, payload_as_json, payload_as_text, printable
 from streams.dead_letters.view import is_dead_letter, view_of
-from streams.dead_letters.writing import SPRING
+from streams.dead_letters.writing import LEFT_OUT, SPRING
 from streams.failure.errors import PaystreamError
 from streams.kafka.clients import silent_clients
 from streams.kafka.record import Record
@@ -270,11 +270,18 @@ async def show(topic: str, partition: int, offset: int, as_json: bool, payload: 
     if info.stacktrace is not None:
         # Ours quote nothing. Whoever else wrote it may have put the message into it.
         _section("trace", info.stacktrace.rstrip() if payload or info.fingerprint else _withheld(info.stacktrace))
-    if payload:
+    if payload and record.value is not None:
         _section("payload", payload_as_text(record.value), already_printable=True)
     else:
-        size = "none (a tombstone)" if record.value is None else f"{len(record.value):,} bytes"
-        _section("payload", f"{size}; --payload shows it")
+        _section("payload", _size(record))
+
+
+def _size(record: Record) -> str:
+    if record.value is not None:
+        return f"{len(record.value):,} bytes; --payload shows it"
+    if any(name == LEFT_OUT for name, _ in record.headers):
+        return "none: it was too large for a dead letter; the reason says where it is"
+    return "none (a tombstone)"
 
 
 def _facts(view: DeadLetterView) -> Table:

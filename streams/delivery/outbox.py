@@ -169,9 +169,8 @@ class Outbox:
         if kind is None and stub is not None:
             headers = stub(
                 f"left out, as it is {size} bytes with its headers{_compressed(least, size)}, more than the "
-                f"{self._letter_bytes - ENVELOPE_BYTES} that fit: it is at offset {record.offset} of {record.topic}-"
-                f"{record.partition}, for as long as that is kept. For others, raise "
-                f"PAYSTREAM_TOPICS__MAX_MESSAGE_BYTES and apply it to {topic}"
+                f"{self._letter_bytes - ENVELOPE_BYTES} that fit (see PAYSTREAM_TOPICS__MAX_MESSAGE_BYTES): the record "
+                f"is {record.topic}-{record.partition}@{record.offset}, for as long as that is kept"
             )
             key, value = key if len(key or b"") <= ENVELOPE_BYTES else None, None
         self._outputs.append((kind or Output)(topic, record.partition, key, value, headers))

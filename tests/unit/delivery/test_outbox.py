@@ -181,9 +181,8 @@ def test_a_dead_letter_that_fits_in_no_way_says_where_its_record_is(roomy: Outbo
     assert (len(whole.value or b""), whole.headers) == (1_250_000, [("a", b"1")])
     assert cut == Output("orders.DLT", 3, b"7", None, [("x-error-stage", b"decode")])
     assert said == [
-        "left out, as it is 1300003 bytes with its headers, more than the 1283616 that fit: it is at offset 17 of "
-        "orders-3, for as long as that is kept. For others, raise PAYSTREAM_TOPICS__MAX_MESSAGE_BYTES and apply it to "
-        "orders.DLT"
+        "left out, as it is 1300003 bytes with its headers, more than the 1283616 that fit (see "
+        "PAYSTREAM_TOPICS__MAX_MESSAGE_BYTES): the record is orders-3@17, for as long as that is kept"
     ]
 
 
