@@ -12,11 +12,12 @@ import pytest
 
 from streams.application import Application, faust_options, rules_for
 from streams.delivery import Batch
+from streams.delivery.guarantee import Guaranteed
 from streams.failure.backoff import FixedBackOff
 from streams.failure.budget import BudgetLimits
 from streams.failure.errors import SetupError
 from streams.sandbox.process import free_ports
-from streams.settings import PREFIX, FailureSettings, KafkaSettings, Settings, WebSettings
+from streams.settings import PREFIX, DeliverySettings, FailureSettings, Guarantee, KafkaSettings, Settings, WebSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = Settings(
@@ -38,6 +39,21 @@ def app() -> Iterator[Application]:
     yield Application(SETTINGS, autodiscover=False, loop=loop)
     asyncio.set_event_loop(None)
     loop.close()
+
+
+@pytest.mark.parametrize(
+    ("setting", "finished"),
+    [
+        (Guarantee.EXACTLY_ONCE, Guarantee.AT_LEAST_ONCE),
+        (Guarantee.AT_LEAST_ONCE, Guarantee.AT_LEAST_ONCE),
+        (Guarantee.AT_MOST_ONCE, Guarantee.AT_MOST_ONCE),
+    ],
+)
+def test_an_agent_that_emits_nothing_needs_no_transaction(
+    app: Application, setting: Guarantee, finished: Guarantee
+) -> None:
+    app.settings = Settings(delivery=DeliverySettings(guarantee=setting))
+    assert app.emits_nothing() == Guaranteed(finished, emits=False)
 
 
 async def body(stream: Any) -> AsyncIterator[Batch]:

@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.partitioner import murmur2
 from aiokafka.protocol.metadata import MetadataResponse_v1
+from async_timeout import timeout
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +20,7 @@ from streams.kafka.clients import close_hard, make_consumer
 from streams.settings import Guarantee, KafkaSettings
 
 KAFKA = KafkaSettings()
+NOWHERE = KafkaSettings(bootstrap_servers="127.0.0.1:9")
 SOURCE = TopicPartition("orders", 3)
 
 # What Apache Kafka's own tests expect of org.apache.kafka.common.utils.Utils.murmur2 (UtilsTest.java).
@@ -135,6 +138,45 @@ async def test_a_finisher_that_never_connected_can_be_closed() -> None:
     async with finisher({}) as made:
         await made.close()
         assert made._producer._closed
+
+
+async def test_only_what_fences_connects_before_there_is_something_to_write() -> None:
+    async with finisher({}, Guarantee.AT_LEAST_ONCE) as made:
+        await made.open()
+        assert made._client is made._consumer._client, "the one that is connected"
+    nowhere = TopicPartition("orders", 0)
+    consumer = make_consumer(NOWHERE, "shop.orders", 1024)
+    first = Guaranteed(Guarantee.EXACTLY_ONCE).make(NOWHERE, consumer, "shop.orders", nowhere)
+    with pytest.raises(KafkaConnectionError):
+        await first.open()
+    await first.close()
+    await consumer.stop()
+
+
+async def test_what_connects_when_it_is_needed_waits_for_brokers_as_long_as_it_may() -> None:
+    consumer = make_consumer(NOWHERE, "shop.orders", 1024)
+    made = Guaranteed(Guarantee.AT_LEAST_ONCE).make(NOWHERE, consumer, "shop.orders", SOURCE)
+    await made._deliver_alone([])
+    with pytest.raises(asyncio.TimeoutError):
+        async with timeout(1):
+            await made._deliver_alone([output("mails")])
+    await made.close()
+    await consumer.stop()
+
+
+@pytest.mark.parametrize(
+    ("finishing", "dead_letters", "connections"),
+    [
+        (Guaranteed(Guarantee.EXACTLY_ONCE), True, 5),
+        (Guaranteed(Guarantee.AT_LEAST_ONCE), False, 3),
+        (Guaranteed(Guarantee.AT_LEAST_ONCE, emits=False), True, 3),
+        (Guaranteed(Guarantee.AT_LEAST_ONCE, emits=False), False, 0),
+    ],
+)
+def test_each_way_to_finish_says_how_many_connections_a_partition_may_need(
+    finishing: Guaranteed, dead_letters: bool, connections: int
+) -> None:
+    assert finishing.connections(3, dead_letters=dead_letters) == connections
 
 
 async def test_an_output_with_a_key_of_its_own_goes_where_java_would_put_that_key() -> None:
