@@ -29,9 +29,9 @@ from streams.settings import Guarantee, PlatformSettings
 
 # What takes Kafka seven days by default, and a day for producers without transactions.
 _FORGETFUL = {
-    "transactional.id.expiration.ms": "1000",
+    "transactional.id.expiration.ms": "3000",
     "transaction.remove.expired.transaction.cleanup.interval.ms": "200",
-    "producer.id.expiration.ms": "1000",
+    "producer.id.expiration.ms": "3000",
     "producer.id.expiration.check.interval.ms": "200",
 }
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from click.testing import CliRunner
 from support.agent import running, unique
 from support.databases import make_url_of, opened, upgraded
 from support.kafka import create_topic, produce, read_topic
 from support.payments import Raw
 
+from streams.commands.dead_letters import dead_letters
 from streams.database.in_database import InDatabase
 from streams.delivery import Outbox, Record
 from streams.delivery.guarantee import Finishing
@@ -107,6 +110,11 @@ async def test_what_does_not_fit_at_all_is_a_dead_letter_that_says_where_it_is_a
     assert reason.startswith("too many lines; left out, as it is 300")
     assert "more than the 2146304 that fit (see PAYSTREAM_TOPICS__MAX_MESSAGE_BYTES): " in reason
     assert f"the record is {topic}-0@0, for as long as that is kept" in reason
+    shown = await asyncio.to_thread(
+        CliRunner().invoke, dead_letters, ["show", letter.topic, "0", str(letter.offset), "--payload"],
+        env={"PAYSTREAM_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers},
+    )  # fmt: skip
+    assert shown.stdout.endswith("none: it was too large for a dead letter; the reason says where it is\n"), shown
 
 
 async def test_an_output_that_does_not_fit_at_all_makes_a_dead_letter_of_its_record(kafka: Cluster) -> None:
