@@ -1,8 +1,9 @@
-"""``paystream lanes``: how a worker's lanes stand, and letting a halted one go on."""
+"""``paystream lanes``: how a worker's lanes stand, letting a halted one go on, or past what it cannot read."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
@@ -18,10 +19,11 @@ from streams.dead_letters.text import printable
 from streams.delivery.status import State
 from streams.failure.errors import PaystreamError
 from streams.settings import settings
-from streams.web.pages import ResumeAnswer, ResumeRequest
+from streams.web.pages import ResumeAnswer, ResumeRequest, SkipAnswer, SkipRequest, Unreadable
 
 _STYLES: Final = {State.HALTED.value: "bold red", State.PAUSED.value: "yellow", State.RETRYING.value: "yellow"}
 _SECONDS = 10.0
+_POLL_SECONDS: Final = 0.2
 M = TypeVar("M", bound=BaseModel)
 
 _worker = click.option(
@@ -62,12 +64,14 @@ def lanes() -> None:
 
     A lane is what works on one partition. It halts when too many records in a row, or too large a share of
     them, were dead-lettered: then something else than the records is wrong, and somebody has to look. A lane
-    that has halted because the brokers refuse an output goes on by itself when they no longer do.
+    that has halted because the brokers refuse an output goes on by itself when they no longer do. Before a batch that
+    cannot be read it halts until that can be read again, or is given up.
 
     \b
         paystream lanes list
         paystream lanes resume payment.completed
         paystream lanes resume payment.completed 3
+        paystream lanes skip payment.completed 3
     """
 
 
@@ -149,6 +153,66 @@ async def resume(topic: str, partition: int | None, group: str | None, url: str 
             f"no lane of {what} has halted at {address}: 'paystream lanes list' shows its lanes; "
             "another worker may have the partition"
         )
+
+
+@lanes.command()
+@click.argument("topic")
+@click.argument("partition", type=click.IntRange(min=0))
+@click.option("--group", help="of which agent, if several read the topic; all of them if not given")
+@click.option("--yes", is_flag=True, help="do it: the records are lost to these agents")
+@_worker
+@asynchronous
+async def skip(topic: str, partition: int, group: str | None, yes: bool, url: str | None) -> None:
+    """Have a lane pass over the damaged batch before which it has halted, and over nothing else.
+
+    Without --yes, say what would be given up, and change nothing. What is given up is counted, as skipped.lost, and
+    stays in the topic for as long as that keeps it. Where another broker has a whole copy, making that one the leader
+    loses nothing: the lane goes on by itself.
+
+    \b
+    Examples:
+      paystream lanes skip payment.completed 3
+      paystream lanes skip payment.completed 3 --yes
+    """
+    address, wanted = _address(url), SkipRequest(topic=topic, partition=partition, group=group)
+    found = (await _skip(address, wanted)).unreadable
+    if not found:
+        raise PaystreamError(
+            f"no lane of {topic}-{partition} at {address} has come upon a batch that it cannot read: 'paystream lanes "
+            "list' shows its lanes; another worker may have the partition"
+        )
+    for each in found:
+        click.echo(printable(f"{each.group} {topic}-{partition}: {each.what} cannot be read: {each.cause}"))
+        if yes:
+            await _give_up(address, wanted, each)
+    if not yes:
+        click.echo("Nothing has been changed. With --yes these records are given up, and the lane goes on behind them.")
+
+
+async def _give_up(address: str, wanted: SkipRequest, unreadable: Unreadable) -> None:
+    """Give exactly that up which has been shown, and wait until its lane is behind it."""
+    place = {"first_offset": unreadable.first_offset, "next_offset": unreadable.next_offset}
+    answer = await _skip(address, wanted.model_copy(update={"group": unreadable.group, **place}))
+    if not any(each.given_up for each in answer.unreadable):
+        raise PaystreamError(f"that has changed meanwhile, so nothing is given up for {unreadable.group}: look again")
+    give_up = time.monotonic() + _SECONDS
+    while time.monotonic() < give_up:
+        status = await _ask(_Status, "GET", address, "/status/")
+        for lane in status.lanes:
+            if (lane.group, lane.topic, lane.partition) != (unreadable.group, wanted.topic, wanted.partition):
+                continue
+            if lane.next_offset is not None and lane.next_offset >= unreadable.next_offset:
+                lost = f"{unreadable.records} record" + ("s are" if unreadable.records != 1 else " is")
+                click.echo(f"{lane.group} goes on with {lane.source} at {unreadable.next_offset}: {lost} lost to it")
+                return
+        await asyncio.sleep(_POLL_SECONDS)
+    raise PaystreamError(
+        f"{unreadable.group} is to pass over it, and has not yet: 'paystream lanes list' shows how its lane stands"
+    )
+
+
+async def _skip(address: str, wanted: SkipRequest) -> SkipAnswer:
+    return await _ask(SkipAnswer, "POST", address, "/lanes/skip/", json=wanted.model_dump())
 
 
 async def _halted(address: str, topic: str, group: str | None) -> list[int]:

@@ -14,14 +14,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable
-from typing import Final, TypeVar
+from typing import Final
 
 from aiokafka import TopicPartition
 
 from streams.delivery.batch import Batch, Continue, Done, Halt, Verdict
 from streams.delivery.committing import Committing
 from streams.delivery.crash_points import crash_point
+from streams.delivery.fetching import Fetching
 from streams.delivery.guarantee import Finisher
 from streams.delivery.reader import PartitionReader
 from streams.delivery.status import LaneStatus, Standing, State
@@ -36,7 +36,7 @@ from streams.failure.errors import (
     PaystreamError,
 )
 from streams.failure.policy import Pause, Retry
-from streams.kafka.broker_step import describe, in_time
+from streams.kafka.broker_step import describe
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +47,6 @@ _COMMIT_GRACE_SECONDS: Final = 1.0
 _GIVE_BACK_SHARE: Final = 0.25
 # After cancellation a lane has at most an abort (2 s), a stop and a hard close (1 s each) to do.
 _DEATH_SECONDS: Final = 5.0
-
-T = TypeVar("T")
 
 # Nothing is in hand in these, so a lane can be stopped at once.
 _AT_REST: Final = (State.STARTING, State.FETCHING, State.RETRYING, State.PAUSED, State.HALTED)
@@ -75,6 +73,9 @@ class Lane:
         self._accepted = False
         self._reader = PartitionReader(
             self._name, source, surroundings.consumer, surroundings.meter, surroundings.limits.records
+        )
+        self._fetching = Fetching(
+            self._name, self._reader, self._committing, self._waiting, self._standing, surroundings
         )
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
@@ -219,30 +220,19 @@ class Lane:
         self._around.fail(error)
 
     async def _begin(self) -> None:
-        committed = await self._committing.begin()
-        self._committing.next_offset = await self._in_time("finding where to begin", self._reader.begin(committed))
+        self._committing.next_offset = await self._fetching.begin(await self._committing.begin())
 
     # -- work ------------------------------------------------------------------------------------
 
     async def _fetch(self) -> Batch | None:
-        """Return the next batch; None if the lane is to stop, and then what was fetched is left to the next owner."""
-        self._standing.enter(State.FETCHING)
-        while not self._stopping:
-            # A fetch ends by itself; what it asks brokers for in between has their deadline.
-            records = await self._in_time("fetching", self._reader.fetch())
-            if self._stopping:
-                break
-            if records:
-                batch = self._batch = Batch(records, self._around.rules, self._budget)
-                self._standing.progressed()
-                crash_point("after_fetch")
-                return batch
-            if await self._reader.nothing_is_left():
-                self._standing.progressed()
-            if self._finisher.holding:
-                await self._committing.idle()
-                self._standing.enter(State.FETCHING)
-        return None
+        """Return the next batch; None if the lane is to stop."""
+        records = await self._fetching.next(lambda: self._stopping)
+        if not records:
+            return None
+        batch = self._batch = Batch(records, self._around.rules, self._budget)
+        self._standing.progressed()
+        crash_point("after_fetch")
+        return batch
 
     async def _work(self, batch: Batch) -> None:
         """Bring a batch to its end, committing on the way whatever is settled before a wait."""
@@ -291,6 +281,3 @@ class Lane:
         self._around.meter.retrying(self.source)
         await asyncio.sleep(retry.after)
         return await self._attempt(batch)
-
-    async def _in_time(self, doing: str, step: Awaitable[T]) -> T:
-        return await in_time(self._name, doing, step, self._around.limits.deadline)

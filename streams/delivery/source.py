@@ -15,6 +15,7 @@ from mode import Service
 
 from streams.delivery.batch import Rules
 from streams.delivery.channel import Handoff
+from streams.delivery.damaged import DamagedBatches
 from streams.delivery.guarantee import Finishing, Guaranteed, needs_transactions
 from streams.delivery.lane import Lane
 from streams.delivery.machinery import end_process
@@ -89,6 +90,7 @@ class Source(Service):
         self.group = group
         self.meter = meter
         self.lanes: dict[TopicPartition, Lane] = {}
+        self.damaged = DamagedBatches()
         self._handoff = handoff
         self._rules = rules
         self._breakers = breakers
@@ -166,6 +168,7 @@ class Source(Service):
                 raise result
         for source in lanes:
             self.meter.released(source)
+            self.damaged.passed(source)
 
     def resume(self, source: TopicPartition) -> bool:
         """Make a halted lane anew; False if there is none.
@@ -178,6 +181,13 @@ class Source(Service):
         consumer.pause(source)
         self.lanes[source] = self._make_lane(consumer, source)
         self.lanes[source].start()
+        return True
+
+    def give_up(self, source: TopicPartition, first_offset: int, next_offset: int) -> bool:
+        """Have a lane pass over what it cannot read; False if that is not exactly these offsets."""
+        if source not in self.lanes or not self.damaged.give_up(source, first_offset, next_offset):
+            return False
+        self.resume(source)  # if it is not being tried again by itself just now
         return True
 
     def _lane_halted(self, source: TopicPartition, why: LaneHalted) -> None:
@@ -218,6 +228,7 @@ class Source(Service):
             self._breakers,
             self._fail,
             self._lane_halted,
+            self.damaged,
         )
         return Lane(source, finisher, surroundings)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.delivery.batch import Rules
 from streams.delivery.channel import Handoff
+from streams.delivery.damaged import DamagedBatches
 from streams.delivery.meter import Meter
 from streams.failure.breaker import Breakers
 from streams.failure.errors import LaneHalted, PaystreamError
@@ -41,6 +42,7 @@ class Surroundings:
         breakers: of the worker's dependencies.
         fail: called with the reason if a lane cannot go on; it ends the process.
         halted: called when a partition's lane has halted and is dead; makes it anew when that is due.
+        damaged: what lanes could not read, and what of it may be passed over.
     """
 
     consumer: AIOKafkaConsumer
@@ -52,3 +54,4 @@ class Surroundings:
     breakers: Breakers
     fail: Callable[[PaystreamError], None]
     halted: Callable[[TopicPartition, LaneHalted], None]
+    damaged: DamagedBatches = field(default_factory=DamagedBatches)

@@ -22,6 +22,7 @@
     │   ├── BudgetExceeded             too many dead letters: it is not the records' fault any more
     │   ├── EffectsRefused             the database refuses what a batch is to do there
     │   ├── FilesDisagree              files and committed offset tell different stories
+    │   ├── BatchDamaged           a batch that nobody can read; going on would give its records up
     │   ├── OffsetBeyondEnd            the log ends before the committed offset: brokers have lost records
     │   ├── ProducerForgotten          it was idle for so long that the brokers know its producer no more
     │   └── TopicMadeAnew              the committed offset is of a topic that was deleted since
@@ -45,7 +46,10 @@ from __future__ import annotations
 
 import enum
 import os
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from streams.kafka.damage import DamagedBatch
 
 
 class Stage(str, enum.Enum):
@@ -233,6 +237,21 @@ class FilesDisagree(LaneHalted):
 
     Looked at again by itself, once somebody has mended it.
     """
+
+
+class BatchDamaged(LaneHalted):
+    """A batch of records cannot be read. Giving them up is for somebody to decide: ``paystream lanes skip``.
+
+    Looked at again by itself: its copy on another broker may be whole.
+
+    Arguments:
+        message: what cannot be read, why, and the ways out.
+        damaged: which records.
+    """
+
+    def __init__(self, message: str, damaged: DamagedBatch) -> None:
+        super().__init__(message)
+        self.damaged = damaged
 
 
 class OffsetBeyondEnd(LaneHalted):

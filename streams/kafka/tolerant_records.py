@@ -33,7 +33,9 @@ class _Forgiving(bytearray):
         return bytes(self).decode(encoding, "backslashreplace")
 
 
-class _ForgivingBatch(_DefaultRecordBatchPy):  # type: ignore[misc]
+class ForgivingBatch(_DefaultRecordBatchPy):  # type: ignore[misc]
+    """A batch whose header names are read with escapes where they are not UTF-8."""
+
     _buffer: bytearray
 
     def __iter__(self) -> Any:
@@ -48,7 +50,7 @@ class _ForgivingRecords(_MemoryRecordsPy):  # type: ignore[misc]
         batch = super().next_batch()
         if batch is None or batch_bytes[self.MAGIC_OFFSET] < 2:  # formats before Kafka 0.11 have no headers
             return batch
-        return _ForgivingBatch(batch_bytes)
+        return ForgivingBatch(batch_bytes)
 
 
 def read_tolerantly(
