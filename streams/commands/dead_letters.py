@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import click
+from aiokafka import TopicPartition
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -25,8 +26,9 @@ from streams.dead_letters.reading import read_dead_letter
 from streams.dead_letters.text import HeaderText, header_texts, payload_as_json, payload_as_text, printable
 from streams.dead_letters.view import is_dead_letter, view_of
 from streams.dead_letters.writing import LEFT_OUT, SPRING
-from streams.failure.errors import PaystreamError
+from streams.failure.errors import PartitionUnserved, PaystreamError
 from streams.kafka.clients import silent_clients
+from streams.kafka.damage import DamagedBatch
 from streams.kafka.record import Record
 from streams.kafka.topic_reader import read_dead_letter_at, read_dead_letters
 from streams.settings import settings
@@ -136,9 +138,14 @@ async def list_(topics: tuple[str, ...], limit: int | None, reason: str | None, 
       paystream dead-letters list --topic payment.completed.DLT --json | jq -r .order_id
     """
     listing = Listing(limit or (None if as_json else SHOWN), reason)
+    left_out: PartitionUnserved | None = None
     with silent_clients():
-        async for record in read_dead_letters(settings().kafka, topics or dead_letter_topics(settings())):
-            listing.add(record)
+        letters = read_dead_letters(settings().kafka, topics or dead_letter_topics(settings()), _say_passed)
+        try:
+            async for record in letters:
+                listing.add(record)
+        except PartitionUnserved as error:
+            left_out = error  # said behind what can be read
     if as_json:
         for view in listing.newest:
             click.echo(_json(view))
@@ -146,6 +153,12 @@ async def list_(topics: tuple[str, ...], limit: int | None, reason: str | None, 
         click.echo("no dead letters" + (f" whose reason contains {reason!r}" if reason else ""))
     else:
         print_listing(listing, _console())
+    if left_out is not None:
+        raise left_out
+
+
+def _say_passed(place: TopicPartition, damaged: DamagedBatch) -> None:
+    click.echo(f"passed over {place.topic}-{place.partition}, {damaged}: {damaged.cause}", err=True)
 
 
 def print_listing(listing: Listing, console: Console) -> None:

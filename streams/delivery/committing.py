@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 from streams.delivery.batch import Settled
 from streams.delivery.crash_points import crash_point
 from streams.delivery.guarantee import Finisher
+from streams.delivery.opening import open_finisher
 from streams.delivery.status import Standing, State
 from streams.delivery.surroundings import Surroundings
 from streams.delivery.waiting import Waiting
@@ -56,11 +57,13 @@ class Committing:
         self._standing = standing
         self._waiting = waiting
         self._meter = surroundings.meter
+        self._client = surroundings.consumer._client
         self._deadline = surroundings.limits.deadline
 
     async def begin(self) -> int | None:
         """Connect, which fences a former owner; only then return the committed offset, None if there is none."""
-        await self._in_time("connecting the producer", self.finisher.open())
+        opening = open_finisher(self.finisher, self._client, self._standing, self._deadline)
+        await in_time(self._name, "connecting the producer", opening, None)
         return await self._reach("reading the committed offset", self.finisher.committed)
 
     async def accept(self, next_offset: int) -> None:

@@ -41,10 +41,11 @@ from streams.delivery.batch import Settled
 from streams.delivery.crash_points import crash_point
 from streams.delivery.outbox import Output
 from streams.delivery.packing import Delivery, packed
-from streams.failure.errors import OutputRefused
+from streams.failure.errors import OutputRefused, OutputUnserved
 from streams.kafka.clients import close_hard, heed_failures, make_producer
 from streams.kafka.forgotten import noticing_forgotten
 from streams.kafka.group_offsets import committed_offset
+from streams.kafka.leaders import UNSERVED, any_unled, require_leaders
 from streams.settings import Guarantee, KafkaSettings
 
 # An abort waits for the leaders it wrote to, and they may be dead; the next owner's InitProducerId ends
@@ -199,6 +200,9 @@ class Finisher(abc.ABC):
                 await self._refuse_missing(outputs)
         failures = await asyncio.gather(*(delivery.sent for delivery in deliveries), return_exceptions=True)
         for delivery, failure in zip(deliveries, failures, strict=True):
+            if isinstance(failure, UNSERVED):
+                # Written in part: the lane begins anew, and waits by name before it writes again.
+                raise OutputUnserved(f"what is to be written cannot be: {failure}") from failure
             if isinstance(failure, KafkaError) and not isinstance(failure, _DOUBTFUL):
                 raise OutputRefused(delivery.refused(failure)) from failure
             if isinstance(failure, BaseException):
@@ -247,18 +251,21 @@ class Finisher(abc.ABC):
                 f"{self._group} writes to {topic}, which does not exist: run 'paystream topics apply {topic}'"
             )
 
-    async def _know(self, outputs: Iterable[Output]) -> None:
-        """Make sure that the producer knows the partitions of every topic it is to write to.
+    async def _know(self, outputs: Sequence[Output]) -> None:
+        """Make sure that the producer knows the partitions that it is to write to, and that these have leaders.
 
         Raises:
-            OutputRefused: one does not exist.
+            DependencyUnavailable: one to be written to has no leader; nothing is written.
+            OutputRefused: a topic does not exist.
         """
-        client = self._producer.client
-        for topic in {output.topic for output in outputs} | {self._source.topic}:
+        client, topics = self._producer.client, {output.topic for output in outputs}
+        for topic in topics | {self._source.topic}:
             if not self._partitions(topic):
                 # aiokafka would wait for it to appear until the deadline, and then not say for what.
                 await self._refuse_missing(outputs)
                 await client._wait_on_metadata(topic)
+        if any_unled(client, topics):
+            await require_leaders(client, map(TopicPartition._make, self._by_destination(outputs)))
 
 
 class ExactlyOnce(Finisher):

@@ -167,7 +167,8 @@ class Lane:
             self.source.partition,
             self.state,
             next_offset,
-            self._around.meter.end_offset(self.source),
+            # While no broker says where the log ends, the last one's answer would look like no lag.
+            None if self._reader.silent else self._around.meter.end_offset(self.source),
             self._standing.quiet_seconds,
             self.reason,
         )

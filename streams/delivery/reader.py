@@ -8,18 +8,11 @@ from itertools import pairwise
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import (
-    ConsumerStoppedError,
-    CorruptRecordException,
-    KafkaError,
-    KafkaTimeoutError,
-    RecordTooLargeError,
-    UnsupportedCodecError,
-)
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streams.delivery.meter import Meter
 from streams.failure.errors import BatchDamaged, MachineryFailure, OffsetBeyondEnd
-from streams.kafka.damage import DamagedBatch, look_closer
+from streams.kafka.damage import DamagedBatch, is_unreadable, look_closer
 from streams.kafka.leaders import require_answer, require_leaders
 from streams.kafka.record import Record
 from streams.kafka.tolerant_records import read_tolerantly
@@ -31,9 +24,6 @@ _FETCH_SECONDS: Final = 1.0
 # An empty fetch is answered ten times a second. A leader that moves in a healthy cluster is found again in less than
 # this many calls, and nobody is to be told of that.
 _SILENT_FETCHES: Final = 3
-# What aiokafka calls a batch that it cannot read; the last, one whose length is wrong. Decompressors and parsers
-# raise what they like.
-_UNREADABLE: Final = (CorruptRecordException, UnsupportedCodecError, RecordTooLargeError)
 
 
 class PartitionReader:
@@ -109,7 +99,7 @@ class PartitionReader:
             MachineryFailure: the log has gone back to before what was read.
         """
         consumer, source = self._consumer, self.source
-        if self._unanswered >= _SILENT_FETCHES:
+        if self.silent:
             await require_answer(consumer._client, source)
             self._unanswered = 0
             # Or it is answered with an error, which aiokafka keeps to itself.
@@ -122,9 +112,7 @@ class PartitionReader:
             read_tolerantly(consumer, source, self._expected, error)
             return []
         except Exception as error:
-            if isinstance(error, ConsumerStoppedError) or (
-                isinstance(error, KafkaError) and not isinstance(error, _UNREADABLE)
-            ):
+            if not is_unreadable(error):
                 raise
             return await self._look_closer()
         messages = fetched.get(source)
@@ -150,6 +138,11 @@ class PartitionReader:
         self._expected = messages[-1].offset + 1
         self._meter.fetched(self.source, len(messages), messages[-1].offset)
         return [Record.of(message) for message in messages]
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing has come for some seconds: no answer, or none with what is there."""
+        return self._unanswered >= _SILENT_FETCHES
 
     async def nothing_is_left(self) -> bool:
         """Tell whether all that is committed has been read; what a transaction holds open is not there yet."""

@@ -19,6 +19,7 @@
     │   └── AgentContractBroken        an agent ended, or took a batch without finishing the one before
     ├── LaneHalted                     one lane stops and waits, all others go on; nothing of it was committed
     │   ├── OutputRefused              the brokers refuse an output or a dead letter; skipping it would lose it
+    │   ├── OutputUnserved         no broker serves a partition that an output goes to
     │   ├── BudgetExceeded             too many dead letters: it is not the records' fault any more
     │   ├── EffectsRefused             the database refuses what a batch is to do there
     │   ├── FilesDisagree              files and committed offset tell different stories
@@ -28,6 +29,7 @@
     │   └── TopicMadeAnew              the committed offset is of a topic that was deleted since
     ├── SetupError                     the worker or command cannot start as it is configured
     │   ├── BrokerUnreachable          nothing answers at the bootstrap address
+    │   │   └── PartitionUnserved      brokers answer, but none of them serves a partition
     │   ├── BrokerRefuses              a broker answers, and does not let us in: password, certificate, protocol
     │   ├── BrokerMisconfigured        a setting of the brokers' own keeps everybody from working with them
     │   ├── DatabaseUnreachable        the database does not answer
@@ -221,6 +223,10 @@ class OutputRefused(LaneHalted):
     """The brokers refuse an output or a dead letter. Tried again by itself: the cure is on their side."""
 
 
+class OutputUnserved(LaneHalted):
+    """A partition that an output goes to has lost its leader while it was written to. Tried again by itself."""
+
+
 class BudgetExceeded(LaneHalted):
     """Too many records were dead-lettered. Somebody has to look, and to say ``paystream lanes resume``."""
 
@@ -297,6 +303,10 @@ class BrokerRefuses(SetupError):
 
 class BrokerMisconfigured(SetupError):
     """A setting of the brokers' own keeps everybody from working with them."""
+
+
+class PartitionUnserved(BrokerUnreachable):
+    """Brokers answer, but a partition has no leader: who keeps it is away. It passes when that is back."""
 
 
 class DatabaseUnreachable(SetupError):

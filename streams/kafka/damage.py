@@ -14,7 +14,14 @@ from typing import Final
 
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import for_code
+from aiokafka.errors import (
+    ConsumerStoppedError,
+    CorruptRecordException,
+    KafkaError,
+    RecordTooLargeError,
+    UnsupportedCodecError,
+    for_code,
+)
 
 from streams.kafka.raw_batches import RawBatch, Unpacked, batches_in, unpack
 from streams.kafka.raw_fetch import RawFetch, fetch_raw
@@ -26,6 +33,11 @@ _CORRUPT_MESSAGE: Final = 2
 _INVALID_RECORD: Final = 87
 _CANNOT_READ: Final = frozenset({_UNKNOWN_SERVER_ERROR, _CORRUPT_MESSAGE, _INVALID_RECORD})
 """What a broker answers that trips over a batch itself; all else passes, or has nothing to do with it."""
+
+
+# What aiokafka calls a batch that it cannot read; the last, one whose length is wrong. What decompressors and parsers
+# raise has no common name.
+_UNREADABLE: Final = (CorruptRecordException, UnsupportedCodecError, RecordTooLargeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,13 @@ class Looked:
     records: Sequence[ConsumerRecord]
     next_offset: int
     damaged: DamagedBatch | None = None
+
+
+def is_unreadable(error: Exception) -> bool:
+    """Tell whether aiokafka has raised this over what it fetched, and not because something is away or forbidden."""
+    if isinstance(error, KafkaError):
+        return isinstance(error, _UNREADABLE)
+    return not isinstance(error, ConsumerStoppedError)
 
 
 async def look_closer(client: AIOKafkaClient, source: TopicPartition, offset: int, end: int) -> Looked:
@@ -112,9 +131,11 @@ async def _extent(client: AIOKafkaClient, source: TopicPartition, unpacked: Unpa
     found = limit
     if claimed is not None and first < claimed <= (end if limit < 0 else limit):
         # A checksum covers what the header says of the end; retention or compaction may have left a gap behind it.
-        trusted = (
-            batch.is_whole() or claimed == limit or (limit < 0 and await _readable_at(client, source, claimed, end))
-        )
+        # Without a checksum, two that agree are right, though both be damaged elsewhere.
+        agreed = following is not None and following.base_offset == claimed
+        trusted = batch.is_whole() or agreed
+        if not trusted and limit < 0:
+            trusted = await _readable_at(client, source, claimed, end)
         found = claimed if trusted else limit
     if found < 0:
         found = await _beyond(client, source, first, end)

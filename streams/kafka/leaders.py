@@ -8,15 +8,30 @@ has all that was acknowledged.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    KafkaError,
+    KafkaStorageError,
+    KafkaTimeoutError,
+    LeaderNotAvailableError,
+    NotLeaderForPartitionError,
+)
 
 from streams.failure.errors import DependencyUnavailable
 
-NO_LEADER = -1
+NO_LEADER: Final = -1
+UNSERVED: Final = (LeaderNotAvailableError, NotLeaderForPartitionError, KafkaStorageError, KafkaTimeoutError)
+"""What a write ends with whose partition has no leader, or one that does not answer."""
+
+
+def any_unled(client: AIOKafkaClient, topics: Iterable[str]) -> bool:
+    """Tell whether a partition of the topics has no leader, as far as the client knows; costs next to nothing."""
+    known = client.cluster
+    return any(known.available_partitions_for_topic(topic) != known.partitions_for_topic(topic) for topic in topics)
 
 
 async def require_leaders(client: AIOKafkaClient, partitions: Iterable[TopicPartition]) -> None:
@@ -31,7 +46,7 @@ async def require_leaders(client: AIOKafkaClient, partitions: Iterable[TopicPart
         return
     known = await client.fetch_all_metadata()
     for partition in unled:
-        _require_leader(known, partition)
+        require_leader(known, partition)
     await client.force_metadata_update()
 
 
@@ -45,7 +60,7 @@ async def require_answer(client: AIOKafkaClient, partition: TopicPartition) -> N
         known = await client.fetch_all_metadata()
     except KafkaError:
         return  # Kafka as a whole is away: its own trouble, and said as that
-    _require_leader(known, partition)
+    require_leader(known, partition)
     leader = known.leader_for_partition(partition)
     if leader is None:
         return  # so is a topic that has gone
@@ -68,7 +83,12 @@ async def unled_partitions(client: AIOKafkaClient) -> list[TopicPartition]:
     )
 
 
-def _require_leader(known: ClusterMetadata, partition: TopicPartition) -> None:
+def require_leader(known: ClusterMetadata, partition: TopicPartition) -> None:
+    """Make sure that a partition has a leader.
+
+    Raises:
+        DependencyUnavailable: it has none, and why.
+    """
     if known.leader_for_partition(partition) != NO_LEADER:
         return
     there = {broker.nodeId for broker in known.brokers()}

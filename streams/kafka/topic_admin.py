@@ -92,7 +92,7 @@ async def apply_topics(kafka: KafkaSettings, specs: Sequence[TopicSpec], *, crea
         missing = [spec for spec in specs if spec.name not in existing]
         if create and missing:
             await _create(admin, missing)
-            await _known_everywhere(kafka, missing)
+            await known_everywhere(kafka, missing)
         actual = await _describe(admin, [spec.name for spec in specs if spec.name in existing])
     except KafkaError as error:
         raise SetupError(f"the brokers at {kafka.bootstrap_servers} said: {error}") from error
@@ -118,7 +118,7 @@ async def _create(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> Non
             raise SetupError(f"topic {topic} could not be created: {message or error.__name__}")
 
 
-async def _known_everywhere(kafka: KafkaSettings, specs: Sequence[TopicSpec]) -> None:
+async def known_everywhere(kafka: KafkaSettings, specs: Sequence[TopicSpec]) -> None:
     """Wait until every broker knows the new topics and their leaders: each hears of them in its own time.
 
     Whoever asks the wrong one before that is told that there is no such topic. A broker that is down is not

@@ -35,7 +35,7 @@ from aiokafka.structs import OffsetAndMetadata
 from streams.delivery.batch import Settled
 from streams.delivery.crash_points import crash_point
 from streams.delivery.guarantee import ExactlyOnce, transactional_connections, transactional_id
-from streams.failure.errors import DependencyUnavailable, OutputRefused
+from streams.failure.errors import DependencyUnavailable, OutputRefused, OutputUnserved
 from streams.kafka.broker_step import in_time
 from streams.kafka.clients import make_producer
 from streams.kafka.group_offsets import committed_position
@@ -256,7 +256,7 @@ class FileFinisher(ExactlyOnce):
             await self._in_time(
                 "committing files", self._commit(outputs, OffsetAndMetadata(end, mark.to_text())), committing=True
             )
-        except OutputRefused:
+        except (OutputRefused, OutputUnserved, DependencyUnavailable):
             # Raised before the offset was sent. Each attempt has files of its own.
             await self._clear(files)
             raise

@@ -15,6 +15,8 @@ from streams.failure.breaker import BreakerState, BreakerStatus
 
 # In these a lane is supposed to get somewhere by itself.
 _WORKING = (State.STARTING, State.FETCHING, State.HANDLING, State.FINISHING)
+# As many as anybody reads in a line; 'paystream lanes list' has all of them.
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,15 @@ def judge(
         for lane in lanes
         if lane.state is State.HALTED
     ]
+    down = [breaker for breaker in breakers if breaker.state is not BreakerState.CLOSED]
+    paused = [lane for lane in lanes if lane.state is State.PAUSED]
+    for breaker in down:
+        waiting = _named([lane for lane in paused if lane.reason == breaker.reason])
+        reasons.append(f"{breaker.dependency} is down for {breaker.seconds_open:.0f} s: {breaker.reason}{waiting}")
     reasons += [
-        f"{breaker.dependency} is down for {breaker.seconds_open:.0f} s: {breaker.reason}"
-        for breaker in breakers
-        if breaker.state is not BreakerState.CLOSED
+        f"{lane.group}: {lane.topic}-{lane.partition} waits: {lane.reason}"
+        for lane in paused
+        if lane.reason not in {breaker.reason for breaker in breakers}
     ]
     reasons += troubles
     if not joined:
@@ -69,6 +76,14 @@ def judge(
         if lane.state is State.STARTING and lane not in stuck
     ]
     return Health(live=not stuck, ready=not reasons, reasons=tuple(reasons))
+
+
+def _named(lanes: Sequence[LaneStatus]) -> str:
+    """Name the lanes that wait for something; not all of them where it is the whole worker."""
+    names = [f"{lane.group} {lane.topic}-{lane.partition}" for lane in lanes[:_NAMED]]
+    if len(lanes) > _NAMED:
+        names.append(f"{len(lanes) - _NAMED} more")
+    return f" (waiting: {', '.join(names)})" if names else ""
 
 
 def _is_stuck(lane: LaneStatus, stall_after: float) -> bool:

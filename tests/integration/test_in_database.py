@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 from support.agent import lane_alone, running, unique
+from support.damage import flip, segment, stored
 from support.databases import opened, settings_for
 from support.kafka import admin, create_topic, make_anew, produce, read_topic
 from support.payments import Raw
@@ -186,6 +187,26 @@ async def test_an_offset_without_the_id_of_its_topic_is_of_the_one_there_is(kafk
         written = (await connection.execute(text("SELECT topic_id FROM consumer_offsets"))).scalar_one()
     async with admin(kafka.bootstrap_servers) as client:
         assert written == str(await topic_id(client._client, topic))
+
+
+async def test_a_batch_that_cannot_be_read_is_passed_over_in_the_database_too(
+    kafka: Cluster, database: Database
+) -> None:
+    await _prepare(database)
+    topic, finish = await _topic(kafka), InDatabase(database, Notes())
+    for first in (0, 3, 6):
+        await produce(kafka.bootstrap_servers, topic, _numbered(9)[first : first + 3])
+    file = segment(kafka, topic)
+    flip(file, stored(file)[1], -1)
+    place = TopicPartition(topic, 0)
+    async with running(kafka.bootstrap_servers, [topic], note, finish=finish) as agent:
+        await eventually(lambda: agent.source.damaged.of(place), "the lane to come upon it")
+        await _until(database, 3)
+        assert agent.source.give_up(place, 3, 6)
+        await _until(database, 9)
+        await eventually(lambda: agent.source.meter.tally.consumed == 9, "the counts")
+        assert agent.source.meter.tally.skipped == {"lost": 3}
+    assert sorted(await _noted(database)) == ["0", "1", "2", "6", "7", "8"]
 
 
 async def test_a_former_owner_that_wakes_up_commits_nothing(kafka: Cluster, database: Database) -> None:

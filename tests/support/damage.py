@@ -65,7 +65,7 @@ def change(file: Path, batch: Stored, alter: Callable[[bytearray], None], *, men
 
 
 def flip(file: Path, batch: Stored, at: int) -> None:
-    """Flip a byte of a batch."""
+    """Flip a byte of a batch; it is counted from the batch's end if it is negative."""
 
     def alter(data: bytearray) -> None:
         data[at] ^= 0xFF

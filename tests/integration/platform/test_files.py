@@ -11,6 +11,7 @@ import pytest
 from aiokafka import TopicPartition
 from click.testing import CliRunner, Result
 from support.agent import lane_alone, running, unique
+from support.damage import flip, segment, stored
 from support.kafka import create_topic, produce, read_topic, recreate_declared_topics
 from support.orders import order
 from support.payments import Raw
@@ -131,6 +132,24 @@ async def test_what_is_held_is_committed_before_a_lane_halts_so_that_resuming_go
         await eventually(lambda: agent.handed_over() == 7, "the rest to be held")
     assert rows_in(tmp_path) == [*range(5), *range(10, 15)]
     assert len(await read_topic(kafka.bootstrap_servers, topic + ".DLT")) == 5
+
+
+async def test_what_is_held_is_committed_before_a_batch_that_cannot_be_read_and_that_leaves_a_gap(
+    kafka: Cluster, tmp_path: Path
+) -> None:
+    topic = await _topic(kafka)
+    for first in (0, 5, 10):
+        await _send(kafka, topic, range(first, first + 5))
+    file, place = segment(kafka, topic), TopicPartition(topic, 0)
+    flip(file, stored(file)[1], -1)
+    finish = in_files(tmp_path, roll_age=900)
+    async with running(kafka.bootstrap_servers, [topic], handler, finish=finish) as agent:
+        await eventually(lambda: agent.source.damaged.of(place), "the lane to come upon it")
+        await eventually(lambda: rows_in(tmp_path) == [*range(5)], "what was read before it to be shown")
+        assert agent.source.give_up(place, 5, 10)
+        await eventually(lambda: agent.source.damaged.of(place) is None, "it to be passed over")
+    assert rows_in(tmp_path) == [*range(5), *range(10, 15)]
+    assert agent.source.meter.tally.skipped == {"lost": 5}
 
 
 async def test_dead_letters_are_committed_with_the_files_around_them_and_leave_no_gap(

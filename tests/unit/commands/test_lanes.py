@@ -172,3 +172,62 @@ def test_help_teaches_with_examples() -> None:
     shown = run("--help").stdout
     assert "paystream lanes list" in shown
     assert "paystream lanes resume payment.completed 3" in shown
+
+
+# -- skip ----------------------------------------------------------------------------------------------
+
+UNREADABLE = {
+    "group": "shop.payments", "first_offset": 5, "next_offset": 10, "records": 5, "what": "offsets 5 to 9 (5 records)",
+    "cause": "its checksum is wrong", "given_up": False,
+}  # fmt: skip
+
+
+def test_without_yes_it_is_said_what_would_be_given_up_and_nothing_is_asked_for(serve: Serve) -> None:
+    asked: list[bytes] = []
+    result = run("skip", "payment.completed", "3", "--worker", serve({"unreadable": [UNREADABLE]}, asked=asked))
+    assert result.exit_code == 0, result.output
+    first, last = result.stdout.splitlines()
+    assert (
+        first == "shop.payments payment.completed-3: offsets 5 to 9 (5 records) cannot be read: its checksum is wrong"
+    )
+    assert "Nothing has been changed" in last
+    (request,) = asked
+    assert request.startswith(b"POST /lanes/skip/ ")
+    assert json.loads(request.rpartition(b"/ ")[2]) == {
+        "topic": "payment.completed", "partition": 3, "group": None, "first_offset": None, "next_offset": None,
+    }  # fmt: skip
+
+
+def test_with_yes_exactly_what_was_shown_is_asked_for(serve: Serve) -> None:
+    asked: list[bytes] = []
+    body = {"unreadable": [{**UNREADABLE, "given_up": True}], "lanes": [{**LANE, "next_offset": 10}]}
+    result = run("skip", "payment.completed", "3", "--yes", "--worker", serve(body, asked=asked))
+    assert result.stdout.splitlines()[1] == (
+        "shop.payments goes on with payment.completed-3 at 10: 5 records are lost to it"
+    )
+    wanted = json.loads(asked[1].rpartition(b"/ ")[2])
+    assert (wanted["group"], wanted["first_offset"], wanted["next_offset"]) == ("shop.payments", 5, 10)
+
+
+def test_what_has_changed_meanwhile_is_not_given_up(serve: Serve) -> None:
+    url = serve({"unreadable": [UNREADABLE]})
+    result = run("skip", "payment.completed", "3", "--yes", "--worker", url)
+    assert result.exit_code == ExitStatus.FAILED
+    assert "nothing is given up for shop.payments: look again" in result.stderr
+
+
+def test_a_lane_that_does_not_get_past_it_is_said_to_be_still_there(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_SECONDS", 0.5)
+    url = serve({"unreadable": [{**UNREADABLE, "given_up": True}], "lanes": [{**LANE, "next_offset": 5}]})
+    result = run("skip", "payment.completed", "3", "--yes", "--worker", url)
+    assert result.exit_code == ExitStatus.FAILED
+    assert "has not yet" in result.stderr
+
+
+def test_where_nothing_is_damaged_that_is_said_with_the_way_to_find_out(serve: Serve) -> None:
+    url = serve({"unreadable": []})
+    line = complaint(run("skip", "payment.completed", "3", "--yes", "--worker", url))
+    assert f"no lane of payment.completed-3 at {url}" in line
+    assert "paystream lanes list" in line

@@ -104,3 +104,18 @@ def test_lag_is_what_is_left_or_unknown_and_never_negative(
     next_offset: int | None, end_offset: int | None, lag: int | None
 ) -> None:
     assert replace(LANE, next_offset=next_offset, end_offset=end_offset).lag == lag
+
+
+def test_what_is_down_is_named_with_the_lanes_that_wait_for_it() -> None:
+    down = replace(BREAKER, state=BreakerState.OPEN, reason="refused", seconds_open=3.0)
+    lanes = [replace(LANE, partition=each, state=State.PAUSED, reason="refused") for each in range(7)]
+    named = ", ".join(f"shop.payments payment.completed-{each}" for each in range(5))
+    assert judged(*lanes, breakers=(down,)).reasons == (
+        f"database is down for 3 s: refused (waiting: {named}, 2 more)",
+    )
+    assert judged(LANE, breakers=(down,)).reasons == ("database is down for 3 s: refused",)
+
+
+def test_a_lane_that_waits_for_what_has_no_breaker_is_named_with_its_reason() -> None:
+    waits = replace(LANE, state=State.PAUSED, reason="a transaction of before cannot end")
+    assert judged(waits).reasons == ("shop.payments: payment.completed-3 waits: a transaction of before cannot end",)
