@@ -1,4 +1,4 @@
-"""A flipped byte in an event topic and one among its dead letters: a real worker, and what an operator types at night."""
+"""A flipped byte in an event topic, and one among its dead letters: a real worker, and what is typed at night."""
 
 from __future__ import annotations
 

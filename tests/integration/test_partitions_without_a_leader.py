@@ -147,7 +147,6 @@ async def works(agent: Running, copying: Copying) -> None:
 
 CASES = [
     ("input", Guarantee.EXACTLY_ONCE),
-    ("output", Guarantee.EXACTLY_ONCE),
     ("letters", Guarantee.EXACTLY_ONCE),
     ("output", Guarantee.AT_LEAST_ONCE),
 ]
