@@ -103,9 +103,10 @@ class Fetching:
     async def _heed(self, error: BatchDamaged) -> None:
         # Also what would be held until more has come: nothing will.
         await self._committing.flush()
-        if not self._damaged.found(self._reader.source, error.damaged):
+        damaged = self._reader.damaged
+        if damaged is None or not self._damaged.found(self._reader.source, damaged):
             raise error
-        await self._pass_over(error.damaged)
+        await self._pass_over(damaged)
         self._damaged.passed(self._reader.source)
         self._standing.enter(State.FETCHING)
 

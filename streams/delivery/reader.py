@@ -39,6 +39,7 @@ class PartitionReader:
     Attributes:
         source: as given.
         read_to: the offset up to which there was nothing left to read, if that was seen.
+        damaged: what could not be read, when it was last said that something cannot.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class PartitionReader:
     ) -> None:
         self.source = source
         self.read_to: int | None = None
+        self.damaged: DamagedBatch | None = None
         self._name = name
         self._consumer = consumer
         self._meter = meter
@@ -186,7 +188,8 @@ class PartitionReader:
         if looked.damaged is not None:
             # aiokafka would fetch it again and again, without a pause.
             self._consumer.pause(self.source)
-            raise BatchDamaged(self._what_is_damaged(looked.damaged), looked.damaged)
+            self.damaged = looked.damaged
+            raise BatchDamaged(self._what_is_damaged(looked.damaged))
         self._consumer.seek(self.source, looked.next_offset)
         return []
 

@@ -48,10 +48,7 @@ from __future__ import annotations
 
 import enum
 import os
-from typing import TYPE_CHECKING, ClassVar
-
-if TYPE_CHECKING:
-    from streams.kafka.damage import DamagedBatch
+from typing import ClassVar
 
 
 class Stage(str, enum.Enum):
@@ -249,15 +246,7 @@ class BatchDamaged(LaneHalted):
     """A batch of records cannot be read. Giving them up is for somebody to decide: ``paystream lanes skip``.
 
     Looked at again by itself: its copy on another broker may be whole.
-
-    Arguments:
-        message: what cannot be read, why, and the ways out.
-        damaged: which records.
     """
-
-    def __init__(self, message: str, damaged: DamagedBatch) -> None:
-        super().__init__(message)
-        self.damaged = damaged
 
 
 class OffsetBeyondEnd(LaneHalted):

@@ -17,8 +17,9 @@ from support.waiting import eventually
 from streams.delivery import Outbox, Record
 from streams.delivery.lane import Lane
 from streams.delivery.status import State
-from streams.failure.errors import PermanentError
+from streams.failure.errors import PartitionUnserved, PermanentError
 from streams.kafka.topic_admin import TopicSpec, known_everywhere
+from streams.kafka.topic_reader import read_dead_letter_at, read_dead_letters
 from streams.sandbox import Cluster
 from streams.sandbox.broker import Broker
 from streams.settings import FailureSettings, Guarantee, KafkaSettings
@@ -159,6 +160,20 @@ async def disturbed(agent: Running, copying: Copying) -> None:
     if copying.at_risk == "input":
         assert agent.lane(_AWAY).lag is None, "how much there is, nobody can say"
     await works(agent, copying)
+    if copying.at_risk == "letters":
+        await others_are_listed(copying)
+
+
+async def others_are_listed(copying: Copying) -> None:
+    """Dead letters of the other partition are read, and what was left out is named."""
+    kafka = KafkaSettings(bootstrap_servers=copying.cluster.bootstrap_servers)
+    found = []
+    with pytest.raises(PartitionUnserved, match=f"{copying.missing}: it has no leader"):
+        async for letter in read_dead_letters(kafka, [copying.topics["letters"]]):
+            found.append(letter.partition)
+    assert found == [_THERE]
+    with pytest.raises(PartitionUnserved, match=copying.missing):
+        await read_dead_letter_at(kafka, copying.topics["letters"], _AWAY, 0)
 
 
 async def recovers(agent: Running, copying: Copying) -> None:

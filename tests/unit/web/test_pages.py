@@ -17,6 +17,7 @@ from streams.delivery import Batch
 from streams.delivery.lane import Lane
 from streams.delivery.status import State
 from streams.kafka.clients import make_consumer
+from streams.kafka.damage import DamagedBatch
 from streams.settings import DeliverySettings, Settings
 from streams.web.pages import add_pages
 
@@ -57,9 +58,9 @@ async def lane(app: Application, source: TopicPartition, state: State, reason: s
     await consumer.stop()
     made = app.sources[of].lanes[source] = app.sources[of]._make_lane(consumer, source)
     await made._finisher.close()
-    made._next_offset = 41
+    made._committing.next_offset = 41
     made._around.meter.alive(source, 48)
-    made._enter(state, reason)
+    made._standing.enter(state, reason)
     return made
 
 
@@ -104,7 +105,7 @@ async def test_a_dependency_that_is_down_is_503_for_readiness_until_it_is_back(a
 
 async def test_a_stuck_lane_is_503_for_both(app: Application) -> None:
     stuck = await lane(app, HALTED, State.HANDLING)
-    stuck._progress_at -= 91
+    stuck._standing._progress_at -= 91
     async with browser(app) as client:
         for path in ("/health/live/", "/health/ready/"):
             status, said = await answer(client, path)
@@ -196,3 +197,37 @@ async def test_a_request_that_cannot_be_meant_is_400_and_says_why(
 async def test_looking_at_the_page_resumes_nothing(app: Application) -> None:
     async with browser(app) as client, client.get("/lanes/resume/") as response:
         assert response.status == 405
+
+
+# -- what cannot be read -------------------------------------------------------------------------------
+
+
+async def test_only_what_cannot_be_read_is_given_up_and_only_if_it_is_named_exactly(app: Application) -> None:
+    await lane(app, HALTED, State.FETCHING)
+    damaged = app.sources[0].damaged
+    damaged.found(HALTED, DamagedBatch(5, 10, 5, True, "its checksum is wrong"))
+    place = {"topic": HALTED.topic, "partition": HALTED.partition}
+    told = {
+        "group": "shop.payments", "first_offset": 5, "next_offset": 10, "records": 5,
+        "what": "offsets 5 to 9 (5 records)", "cause": "its checksum is wrong", "given_up": False,
+    }  # fmt: skip
+    async with browser(app) as client:
+
+        async def ask(**more: Any) -> Any:
+            async with client.post("/lanes/skip/", json={**place, **more}) as response:
+                assert response.status == 200
+                return (await response.json())["unreadable"]
+
+        assert await ask() == [told]
+        assert await ask(first_offset=5) == [told]
+        assert await ask(first_offset=5, next_offset=11) == [told]
+        assert await ask(group="shop.ledger") == []
+        assert await ask(partition=0) == []
+        assert not damaged.found(HALTED, DamagedBatch(5, 10, 5, True, "its checksum is wrong")), (
+            "nothing was given up by looking"
+        )
+        assert await ask(first_offset=5, next_offset=10) == [{**told, "given_up": True}]
+        assert damaged.found(HALTED, DamagedBatch(5, 10, 5, True, "its checksum is wrong"))
+        assert not damaged.found(HALTED, DamagedBatch(5, 11, 6, True, ""))
+        async with client.get("/lanes/skip/") as response:
+            assert response.status == 405
