@@ -34,7 +34,9 @@ _AWAY, _THERE = 0, 1
 
 @asynccontextmanager
 async def three_brokers() -> AsyncIterator[Cluster]:
-    cluster = Cluster(brokers=3, properties={"broker.session.timeout.ms": "6000"})
+    cluster = Cluster(
+        brokers=3, properties={"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "1000"}
+    )
     await cluster.start()
     try:
         yield cluster
