@@ -9,6 +9,7 @@ from models.analytics import ADAPTER
 from streams.app import app
 from streams.delivery import Batch, Outbox, Record
 from streams.failure.errors import InvalidRecord
+from streams.stores.known import Placed
 from streams.stores.sales import MOST, SalesEffects
 from streams.topics import ANALYTICS_SALES
 
@@ -18,7 +19,7 @@ def on_sale(record: Record, out: Outbox) -> None:
     fact = record.parse_as(ADAPTER)
     if fact.revenue >= MOST or any(line.revenue >= MOST for line in fact.lines):
         raise InvalidRecord(f"revenue: must be below {MOST:,}, or sums could not be kept exactly")
-    out.effect(fact)
+    out.effect(Placed(fact, record.place))
 
 
 @app.agent(

@@ -67,6 +67,7 @@ def fan_out(record: Record, out: Outbox, model: type[E], source: bytes) -> E:
     follows = Consequences(
         envelope,
         cause_id=envelope.id or event.event_id,
+        cause_kind=event.platform_kind,
         order_id=event.order_id,
         time=envelope.time or event.occurred_at.isoformat(),
         source=source,

@@ -8,13 +8,14 @@ from typing import Any
 from models.inventory import ADAPTER
 from streams.app import app
 from streams.delivery import Batch, Outbox, Record
+from streams.stores.known import Placed
 from streams.stores.stock import StockEffects
 from streams.topics import INVENTORY_MOVEMENTS
 
 
 def on_movement(record: Record, out: Outbox) -> None:
     """Have a movement applied to the stock."""
-    out.effect(record.parse_as(ADAPTER))
+    out.effect(Placed(record.parse_as(ADAPTER), record.place))
 
 
 @app.agent(

@@ -31,6 +31,7 @@ def transform(message, outputs: Outputs) -> None:
     event = Consequences(
         envelope,
         cause_id=envelope.id or payment.event_id,
+        cause_kind=payment.platform_kind,
         order_id=payment.order_id,
         time=envelope.time or payment.occurred_at.isoformat(),
         source=b"/limit",

@@ -43,6 +43,7 @@ async def fan_out(stream):
         follow = Consequences(
             envelope,
             cause_id=envelope.id or payment.event_id,
+            cause_kind=payment.platform_kind,
             order_id=payment.order_id,
             time=envelope.time or payment.occurred_at.isoformat(),
             source=b"/vanilla",

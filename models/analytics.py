@@ -7,9 +7,13 @@ from typing import ClassVar, Final
 
 from pydantic import ConfigDict, TypeAdapter
 
+from models.identity import FORMER_REFUND, FORMER_SALE, completed, consequence_id, digest_of, exactly, former_id
 from models.money import Amount, Currency, written
 from models.order import OrderEvent, Pieces, SaleKind, by_article
 from models.wire import WIRE, ConsequenceId, Identifier, Moment
+
+OUTPUT: Final = "analytics"
+"""The end of its ids."""
 
 
 @dataclass(slots=True)
@@ -32,7 +36,7 @@ class SaleFact:
     kind: SaleKind
     """Figures are positive in both; a refund is to be taken off."""
     fact_id: ConsequenceId
-    """``<event id>:analytics``: equal for a repeat, so that nothing is counted twice."""
+    """``<event id>:<kind of event>-analytics``: equal for a repeat, so that nothing is counted twice."""
     order_id: Identifier
     occurred_at: Moment
     country: Identifier
@@ -53,7 +57,7 @@ class SaleFact:
         counted = abs(event.stock_sign)
         return cls(
             kind=event.sale_kind,
-            fact_id=f"{event.event_id}:analytics",
+            fact_id=consequence_id(event.event_id, event.platform_kind, OUTPUT),
             order_id=event.order_id,
             occurred_at=event.occurred_at,
             country=event.country,
@@ -67,6 +71,24 @@ class SaleFact:
                 ]
             ),
         )
+
+    @property
+    def identity(self) -> str:
+        """Its id in the form of today, with what the event was."""
+        return completed(self.fact_id, OUTPUT, FORMER_SALE if self.kind == "sale" else FORMER_REFUND)
+
+    @property
+    def former(self) -> str | None:
+        """The id that it had before ids said what the event was; None if it never had one."""
+        return former_id(self.identity, OUTPUT)
+
+    def digest(self) -> str:
+        """Tell it from another fact of the same id."""
+        lines = sorted([f"{line.sku}\0{line.quantity}\0{exactly(line.revenue)}" for line in self.lines])
+        return digest_of(
+            self.kind, self.order_id, self.occurred_at.isoformat(), self.country, self.currency,
+            exactly(self.revenue), str(self.units), *lines,
+        )  # fmt: skip
 
     def to_json(self) -> bytes:
         """Write it as it goes on the wire."""

@@ -7,8 +7,12 @@ from typing import ClassVar, Final
 
 from pydantic import ConfigDict, TypeAdapter
 
+from models.identity import FORMER_REFUND, FORMER_SALE, completed, consequence_id, digest_of, former_id
 from models.order import OrderEvent, Pieces
 from models.wire import WIRE, ConsequenceId, Identifier, Moment
+
+OUTPUT: Final = "inventory"
+"""The end of its ids."""
 
 
 @dataclass(slots=True)
@@ -28,7 +32,7 @@ class StockMovement:
     __pydantic_config__: ClassVar[ConfigDict] = WIRE
 
     movement_id: ConsequenceId
-    """``<event id>:inventory``: equal for a repeat, so that no stock is moved twice."""
+    """``<event id>:<kind of event>-inventory``: equal for a repeat, so that no stock is moved twice."""
     order_id: Identifier
     occurred_at: Moment
     lines: tuple[StockLine, ...]
@@ -42,11 +46,32 @@ class StockMovement:
             pieces[line.sku] = pieces.get(line.sku, 0) + line.quantity
         sign = event.stock_sign
         return cls(
-            movement_id=f"{event.event_id}:inventory",
+            movement_id=consequence_id(event.event_id, event.platform_kind, OUTPUT),
             order_id=event.order_id,
             occurred_at=event.occurred_at,
             lines=tuple([StockLine(sku, sign * quantity) for sku, quantity in pieces.items()]) if sign else (),
         )
+
+    @property
+    def identity(self) -> str:
+        """Its id in the form of today, with what the event was."""
+        return completed(self.movement_id, OUTPUT, self._former_kind)
+
+    @property
+    def former(self) -> str | None:
+        """The id that it had before ids said what the event was; None if it never had one."""
+        return former_id(self.identity, OUTPUT)
+
+    @property
+    def _former_kind(self) -> str | None:
+        if not self.lines:
+            return None  # of an event that moves nothing, whichever that was
+        return FORMER_SALE if self.lines[0].quantity > 0 else FORMER_REFUND
+
+    def digest(self) -> str:
+        """Tell it from another movement of the same id."""
+        lines = sorted([f"{line.sku}\0{line.quantity}" for line in self.lines])
+        return digest_of(self.order_id, self.occurred_at.isoformat(), *lines)
 
     def to_json(self) -> bytes:
         """Write it as it goes on the wire."""

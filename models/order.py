@@ -7,6 +7,7 @@ personal.
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -30,6 +31,8 @@ StockSign = Literal[1, 0, -1]
 """Whether pieces leave the shelf, stay where they are, or come back to it."""
 
 _FACTS: Final = ("platform_kind", "sale_kind", "template", "stock_sign")
+# It is a part of ids, which have 255 characters, 128 of them the event's own.
+_KIND: Final = re.compile(r"[^:\x00-\x1f\x7f]{1,64}")
 
 Pieces = Annotated[int, Field(strict=True, ge=-(2**31) * MAX_LINES, le=2**31 * MAX_LINES)]
 """What an order can come to of one article, or of all, either way: sums of hundreds of thousands fit into 64 bits."""
@@ -57,7 +60,8 @@ class OrderEvent(BaseModel):
     What follows from it, each event declares of itself:
 
     Attributes:
-        platform_kind: what it is called on the platform.
+        platform_kind: what it is called: on the platform, and in the ids of all that follows from it. No other event
+            is called so, and it has no colon.
         sale_kind: whether analytics counts a sale or a refund.
         template: by which the customer is told.
         stock_sign: which way the pieces go.
@@ -88,10 +92,12 @@ class OrderEvent(BaseModel):
         undeclared = [name for name in _FACTS if not hasattr(cls, name)]
         if undeclared:
             raise TypeError(f"{cls.__name__} does not declare {', '.join(undeclared)}")
+        if not _KIND.fullmatch(cls.platform_kind):
+            raise TypeError(f"{cls.__name__}.platform_kind must be text of 1 to 64 characters without a colon")
 
     @property
     def event_id(self) -> str:
-        """What names the event, also where it comes without an envelope."""
+        """What names the event among those of its kind, also where it comes without an envelope."""
         raise NotImplementedError
 
     @property

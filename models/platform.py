@@ -7,9 +7,13 @@ from typing import ClassVar, Final
 
 from pydantic import ConfigDict, TypeAdapter
 
+from models.identity import consequence_id
 from models.money import EXACT, Amount, Currency, written
 from models.order import OrderEvent, Quantity
 from models.wire import WIRE, ConsequenceId, Identifier, Label, Moment
+
+OUTPUT: Final = "platform"
+"""The end of its ids."""
 
 
 @dataclass(slots=True)
@@ -39,7 +43,7 @@ class PlatformOrder:
     """Which event it was: ``order``, ``cancellation``… Amount and quantities are positive in all; a cancellation is to
     be taken off."""
     record_id: ConsequenceId
-    """``<event id>:platform``: equal for a repeat, so that no record counts twice."""
+    """``<event id>:<kind>-platform``: equal for a repeat, so that no record counts twice."""
     payment_id: Identifier | None
     """None for a cancellation of which the shop does not know the payment."""
     order_id: Identifier
@@ -74,7 +78,7 @@ class PlatformOrder:
         )
         return cls(
             kind=event.platform_kind,
-            record_id=f"{event.event_id}:platform",
+            record_id=consequence_id(event.event_id, event.platform_kind, OUTPUT),
             payment_id=event.payment_id,
             order_id=event.order_id,
             customer_id=event.customer_id,

@@ -48,7 +48,7 @@ Identifier = Annotated[str, _text(1, 128, _NO_CONTROL_CHARACTERS, "control chara
 """An id, a code or a short name: never empty. 128 characters hold a UUID three times over."""
 
 ConsequenceId = Annotated[str, _text(1, 255, _NO_CONTROL_CHARACTERS, "control characters")]
-"""The id of what follows from an event: the event's own and a word more."""
+"""The id of what follows from an event: the event's own, what it was, and a word more."""
 
 Label = Annotated[str, _text(0, 1000, _NO_NUL, "NUL")]
 """Text for people to read; may be empty, since shops do sell goods without a description."""

@@ -123,7 +123,7 @@ async def show(name: str) -> None:
     \b
     Examples:
       paystream notifications show 536365
-      paystream notifications show pay-536365:notification
+      paystream notifications show pay-536365:order-notification
     """
     async with open_database() as database:
         entries = await ledger_of(database, name)

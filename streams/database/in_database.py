@@ -10,6 +10,9 @@ from where it left it, under its own epoch, or not at all::
 A former owner that wakes up again finds no such row, rolls back, and has changed nothing. What the row says
 after a commit whose answer was lost, is what has happened.
 
+Effects may be declined one by one, by what only the database knows: then all is rolled back, the records are dead
+letters, and the rest of the batch comes again.
+
 Dead letters go to Kafka within the transaction, just before its commit: a crash in between may write one twice, never
 none, and neither a former owner nor a batch that the database refuses writes any. The group's offset in Kafka is told
 afterwards, so that tools that show lag do; nothing is read from it.
@@ -34,7 +37,7 @@ from streams.database.engine import DEPENDENCY, Database
 from streams.database.statements import insert_for
 from streams.database.tables import consumer_offsets
 from streams.database.trouble import is_conflict, is_database_error, is_down, said
-from streams.delivery.batch import Settled
+from streams.delivery.batch import EffectsDeclined, Settled
 from streams.delivery.crash_points import crash_point
 from streams.delivery.guarantee import Finisher
 from streams.failure.errors import DependencyUnavailable, EffectsRefused, LaneFenced, TopicMadeAnew
@@ -151,6 +154,7 @@ class DatabaseFinisher(Finisher, Generic[E]):
             DependencyUnavailable: the database is down.
             EffectsRefused: it refuses the effects.
             LaneFenced: another owner has the lane.
+            EffectsDeclined: effects of some records must not happen.
         """
         await self._persist(settled)
         self._delivered = None
@@ -169,10 +173,10 @@ class DatabaseFinisher(Finisher, Generic[E]):
                 async with self._database.transaction() as connection:
                     if await self._move(connection, settled.next_offset):
                         if settled.effects:
-                            await self._apply(connection, settled.effects)
+                            await self._apply(connection, settled)
                         await self._deliver_once(settled)
                 return
-            except DependencyUnavailable:
+            except (DependencyUnavailable, EffectsDeclined):
                 raise
             except Exception as error:
                 if is_database_error(error) and not is_conflict(error):
@@ -227,9 +231,11 @@ class DatabaseFinisher(Finisher, Generic[E]):
             columns.partition == self._source.partition,
         )
 
-    async def _apply(self, connection: AsyncConnection, effects: Sequence[E]) -> None:
+    async def _apply(self, connection: AsyncConnection, settled: Settled) -> None:
         try:
-            await self._effects.apply(connection, effects)
+            declined = await self._effects.apply(connection, settled.effects)
+            # By the first of a record's effects, if several are declined.
+            errors = {settled.askers[each.index]: each.error for each in reversed(declined or ())}
         except Exception as error:
             if is_down(error) or is_conflict(error) or isinstance(error, DependencyUnavailable):
                 raise
@@ -238,6 +244,8 @@ class DatabaseFinisher(Finisher, Generic[E]):
                 f"{self._group} cannot carry out what {self._source.topic}-{self._source.partition} asks for from "
                 f"offset {self._offset or 0} on: {what}"
             ) from error
+        if errors:
+            raise EffectsDeclined(errors)
 
     async def _tell_kafka(self) -> None:
         """Commit the group's offset too, for tools that show lag; a failure is of no consequence."""

@@ -6,6 +6,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Index, Integer, String, Table
 
+from streams.database.identity_columns import digest_column, place_column
 from streams.database.tables import metadata
 
 _IDENTIFIER: Final = 128
@@ -37,6 +38,9 @@ notifications: Final = Table(
     Column("attempts", Integer, nullable=False),
     Column("claimed_at", BigInteger, nullable=False),
     Column("sent_at", BigInteger, nullable=True),
+    digest_column(),
+    place_column(),
     Index("ix_notifications_order_id", "order_id"),
 )
-"""The ledger: what was claimed, sent, refused and gone; times in seconds since 1970. It holds no address."""
+"""The ledger: what was claimed, sent, refused and gone; times in seconds since 1970. It holds no address. A repeat is
+known by its id and by the digest of what it says."""

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from sqlalchemy import BigInteger, Column, String, Table
 
+from streams.database.identity_columns import known
 from streams.database.tables import metadata
 
 _IDENTIFIER: Final = 128
-_ID: Final = 255
 
 
 def _key() -> tuple[Column[Any], ...]:
@@ -29,14 +29,9 @@ def _figures() -> tuple[Column[Any], ...]:
     return tuple(Column(name, BigInteger, nullable=False) for name in names)
 
 
-sales_facts: Final = Table(
-    "sales_facts",
-    metadata,
-    Column("fact_id", String(_ID), primary_key=True),
-    Column("seen_at", BigInteger, nullable=False),
-)
-"""Facts that have been counted: a repeat is known by its id. ``seen_at``, in seconds since 1970, says when a row
-may go: once the topic holds nothing as old."""
+sales_facts: Final = Table("sales_facts", metadata, *known("sales_facts", "fact_id"))
+"""Facts that have been counted: a repeat is known by its id and by the digest of what it says. ``seen_at``, in seconds
+since 1970, says when a row may go: once the topic holds nothing as old."""
 
 sales_totals: Final = Table("sales_totals", metadata, *_key(), *_figures())
 """What was sold in a minute, by currency and country."""

@@ -6,11 +6,11 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, String, Table
 
+from streams.database.identity_columns import known
 from streams.database.tables import metadata
 
-# models.wire: an Identifier has at most 128 characters, the id of a consequence 255.
+# models.wire: an Identifier has at most 128 characters.
 _SKU: Final = 128
-_ID: Final = 255
 
 stock: Final = Table(
     "stock",
@@ -24,14 +24,9 @@ stock: Final = Table(
 )
 """One row an article. ``opening - on_hand + back_ordered = moved``, always; ``lines`` numbers its back-orders."""
 
-stock_movements: Final = Table(
-    "stock_movements",
-    metadata,
-    Column("movement_id", String(_ID), primary_key=True),
-    Column("seen_at", BigInteger, nullable=False),
-)
-"""Movements that have been applied: a repeat is known by its id. ``seen_at``, in seconds since 1970, says when a row
-may go: once the topic holds nothing as old."""
+stock_movements: Final = Table("stock_movements", metadata, *known("stock_movements", "movement_id"))
+"""Movements that have been applied: a repeat is known by its id and by the digest of what it says. ``seen_at``, in
+seconds since 1970, says when a row may go: once the topic holds nothing as old."""
 
 back_orders: Final = Table(
     "back_orders",

@@ -12,7 +12,7 @@ import asyncio
 import inspect
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from async_timeout import timeout
 from streams.dead_letters.writing import Failure, Limits, Origin, dead_letter_headers, stub_headers
 from streams.delivery.outbox import Outbox, Output, Tally
 from streams.failure.budget import BudgetLimits, DeadLetterBudget
-from streams.failure.errors import AgentContractBroken, HandlerTimeout, MachineryFailure, Skip
+from streams.failure.errors import AgentContractBroken, HandlerTimeout, MachineryFailure, PermanentError, Skip
 from streams.failure.policy import DeadLetter, FailurePolicy, Pause, Retry, culprit_of, decide
 from streams.kafka.record import Record
 from streams.settings.topics import DEAD_LETTER_ROOM
@@ -85,11 +85,28 @@ class Settled:
 
     outputs: list[Output]
     effects: list[Any]
+    askers: list[int]
+    """Of each effect, the offset of the record that asks for it."""
     first_offset: int
     """Of the first record that is part of it."""
     next_offset: int
     """The offset to commit: of the first record that is not settled."""
     tally: Tally
+
+
+class EffectsDeclined(Exception):
+    """Raised by what finishes batches: effects of some records must not happen, and nothing was committed.
+
+    Their lane has all that is not committed handled again, and these records fail: they become dead letters as if
+    their handlers had raised the errors, with all that this brings. Nothing that they asked for or emitted happens.
+
+    Arguments:
+        errors: why, by the records' offsets.
+    """
+
+    def __init__(self, errors: Mapping[int, PermanentError]) -> None:
+        super().__init__(f"effects of {len(errors)} records must not happen")
+        self.errors = errors
 
 
 class Batch:
@@ -104,7 +121,9 @@ class Batch:
     __slots__ = (
         "_attempt",
         "_budget",
+        "_budget_before",
         "_cursor",
+        "_declined",
         "_failed_since",
         "_first_failed_at",
         "_give_back",
@@ -112,6 +131,7 @@ class Batch:
         "_paused_since",
         "_released",
         "_revoked",
+        "_settled_from",
         "_settled_until",
         "_tally",
         "_verdict",
@@ -127,7 +147,10 @@ class Batch:
         self._outbox = Outbox(rules.max_output_bytes, rules.max_output_bytes + DEAD_LETTER_ROOM)
         self._tally = Tally()
         self._cursor = 0
+        self._settled_from = 0
         self._settled_until = 0
+        self._budget_before = budget.state() if budget is not None else None
+        self._declined: dict[int, PermanentError] = {}
         self._attempt = 0
         self._failed_since = 0.0
         self._first_failed_at = 0.0
@@ -171,6 +194,8 @@ class Batch:
         return self
 
     async def _apply(self, handler: Handler) -> Verdict:
+        if self._declined:
+            handler = _declining(handler, self._declined)
         asynchronous = inspect.iscoroutinefunction(handler)
         records, outbox, limit = self.records, self._outbox, self.rules.policy.handler_timeout
         slice_ends = time.monotonic() + _SLICE_SECONDS
@@ -300,12 +325,32 @@ class Batch:
         if self._cursor == self._settled_until:
             return None
         first_offset = self.records[self._settled_until].offset
-        self._settled_until = self._cursor
+        self._settled_from, self._settled_until = self._settled_until, self._cursor
         finished = self._cursor == len(self.records)
         next_offset = self.end if finished else self.records[self._cursor].offset
         tally, self._tally = self._tally, Tally()
-        outputs, effects = self._outbox.drain()
-        return Settled(outputs, effects, first_offset, next_offset, tally)
+        return Settled(*self._outbox.drain(), first_offset, next_offset, tally)
+
+    def committed(self) -> None:
+        """What was taken by :meth:`settle` is finished: it is not handled again."""
+        self._settled_from = self._settled_until
+        if self._budget is not None:
+            self._budget_before = self._budget.state()
+
+    def decline(self, errors: Mapping[int, PermanentError]) -> None:
+        """Go back to before what was taken by :meth:`settle` last: some of its records are to fail instead.
+
+        Arguments:
+            errors: why they fail, by their offsets.
+        """
+        unknown = errors.keys() - {record.offset for record in self.records[self._settled_from : self._settled_until]}
+        if unknown or not errors.keys() - self._declined.keys():
+            raise AgentContractBroken(f"{self!r}: declined are effects that nobody has asked for: {sorted(errors)}")
+        self._declined.update(errors)
+        self._cursor = self._settled_until = self._settled_from
+        self._attempt, self._paused_since = 0, None
+        if self._budget is not None and self._budget_before is not None:
+            self._budget.restore(self._budget_before)
 
     def give_back(self) -> None:
         """Ask the agent to give the batch back after the record in hand."""
@@ -344,6 +389,18 @@ class Batch:
             self._released.set_exception(broken)
             # Without this, a batch that was revoked meanwhile would warn that nobody looked.
             self._released.exception()
+
+
+def _declining(handler: Handler, errors: Mapping[int, PermanentError]) -> Handler:
+    """Have the records fail whose effects were declined; all others are handled as they were."""
+
+    def declining(record: Record, out: Outbox) -> Awaitable[None] | None:
+        declined = errors.get(record.offset)
+        if declined is not None:
+            raise declined
+        return handler(record, out)
+
+    return declining
 
 
 async def _within(limit: float, awaitable: Awaitable[None] | None) -> None:

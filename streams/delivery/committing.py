@@ -75,6 +75,7 @@ class Committing:
 
         Raises:
             AgentContractBroken: it asks for effects, and nothing carries them out.
+            EffectsDeclined: some of them must not happen; nothing was committed.
         """
         if settled.effects and not self.finisher.takes_effects:
             raise AgentContractBroken(

@@ -142,6 +142,8 @@ class Finisher(abc.ABC):
         Raises:
             DependencyUnavailable: what is to hold the effects is down; finish the same again.
             LaneHalted: it refuses them.
+            EffectsDeclined: effects of some records must not happen, and those are to be dead letters. Nothing of
+                `settled` was committed, nor is in hand: what is left of it comes again.
         """
 
     async def idle(self) -> Sequence[Settled]:

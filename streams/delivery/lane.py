@@ -18,7 +18,7 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
-from streams.delivery.batch import Batch, Continue, Done, Halt, Verdict
+from streams.delivery.batch import Batch, Continue, Done, EffectsDeclined, Halt, Verdict
 from streams.delivery.committing import Committing
 from streams.delivery.crash_points import crash_point
 from streams.delivery.fetching import Fetching
@@ -263,6 +263,17 @@ class Lane:
 
     async def _attempt(self, batch: Batch) -> Verdict:
         """Hand the batch over, and commit what the agent has settled of it."""
+        verdict = await self._hand_over(batch)
+        while (settled := batch.settle()) is not None:
+            try:
+                await self._committing.finish(settled)
+                batch.committed()
+            except EffectsDeclined as declined:
+                batch.decline(declined.errors)
+                verdict = await self._hand_over(batch)
+        return verdict
+
+    async def _hand_over(self, batch: Batch) -> Verdict:
         self._standing.enter(State.HANDLING)
         self._standing.progressed()  # what it waited for before was not its doing
         released = batch.offer()
@@ -272,9 +283,6 @@ class Lane:
         self._around.meter.handled(self.source, len(batch), time.monotonic() - started)
         self._standing.progressed()
         crash_point("after_handling")
-        settled = batch.settle()
-        if settled is not None:
-            await self._committing.finish(settled)
         return verdict
 
     async def _try_again(self, batch: Batch, retry: Retry) -> Verdict:

@@ -75,7 +75,7 @@ class Outbox:
         letter_bytes: likewise, of dead-letter topics; the same if not given.
     """
 
-    __slots__ = ("_effects", "_letter_bytes", "_limit", "_max_bytes", "_outputs", "_record")
+    __slots__ = ("_askers", "_effects", "_letter_bytes", "_limit", "_max_bytes", "_outputs", "_record")
 
     def __init__(self, max_bytes: int, letter_bytes: int | None = None) -> None:
         self._max_bytes = max_bytes
@@ -83,6 +83,7 @@ class Outbox:
         self._limit = max_bytes - ENVELOPE_BYTES
         self._outputs: list[Output] = []
         self._effects: list[Any] = []
+        self._askers: list[int] = []
         self._record: Record | None = None
 
     def emit(self, topic: str, value: bytes | None, *, key: bytes | None = None, headers: Headers = ()) -> None:
@@ -127,6 +128,7 @@ class Outbox:
         if self._record is None:
             raise RuntimeError("effect() was called outside of a handler: effects belong to the record in hand")
         self._effects.append(effect)
+        self._askers.append(self._record.offset)
 
     @property
     def outputs(self) -> list[Output]:
@@ -138,6 +140,11 @@ class Outbox:
         """The effects that have been asked for and not been taken back, in order."""
         return self._effects
 
+    @property
+    def askers(self) -> list[int]:
+        """Of each of the effects, the offset of the record that has asked for it."""
+        return self._askers
+
     def open(self, record: Record) -> Savepoint:
         """Begin a record and return the savepoint to go back to if it fails."""
         self._record = record
@@ -148,6 +155,7 @@ class Outbox:
         outputs, effects = savepoint
         del self._outputs[outputs:]
         del self._effects[effects:]
+        del self._askers[effects:]
 
     def close(self) -> None:
         """No record is in hand any more."""
@@ -175,10 +183,10 @@ class Outbox:
             key, value = key if len(key or b"") <= ENVELOPE_BYTES else None, None
         self._outputs.append((kind or Output)(topic, record.partition, key, value, headers))
 
-    def drain(self) -> tuple[list[Output], list[Any]]:
-        """Hand over what was emitted and what was asked for, and start anew."""
-        drained = self._outputs, self._effects
-        self._outputs, self._effects = [], []
+    def drain(self) -> tuple[list[Output], list[Any], list[int]]:
+        """Hand over what was emitted, what was asked for and by whom, and start anew."""
+        drained = self._outputs, self._effects, self._askers
+        self._outputs, self._effects, self._askers = [], [], []
         return drained
 
 

@@ -133,8 +133,9 @@ class Expected:
             if read is None:
                 continue
             expected.rows[_row(read)] += 1
-            if read.event_id not in seen:
-                seen.add(read.event_id)
+            name = event.kind.topic, read.event_id
+            if name not in seen:
+                seen.add(name)
                 expected._count(read)
         expected.sales.update(added_up(expected.rows))
         return expected
@@ -160,9 +161,10 @@ def _read(event: ShopEvent) -> OrderEvent | None:
 
 
 def _row(event: OrderEvent) -> Row:
+    kind = "cancellation" if event.takes_back else "order"
     return Row(
-        kind="cancellation" if event.takes_back else "order",
-        record_id=f"{event.event_id}:platform",
+        kind=kind,
+        record_id=f"{event.event_id}:{kind}-platform",
         order_id=event.order_id,
         country=event.country,
         currency=event.currency,

@@ -29,6 +29,10 @@ class BudgetLimits:
     window: int
 
 
+BudgetState = tuple[tuple[bool, ...], int, int, tuple[str, ...]]
+"""How a budget stands at a moment."""
+
+
 class DeadLetterBudget:
     """Counts one partition's dead letters against its limits.
 
@@ -75,6 +79,16 @@ class DeadLetterBudget:
         if culprit:
             self._blame(culprit)
         return None
+
+    def state(self) -> BudgetState:
+        """Return how it stands, to be given back to :meth:`restore`."""
+        return tuple(self._recent), self._failed, self._consecutive, tuple(self._blamed)
+
+    def restore(self, state: BudgetState) -> None:
+        """Forget what has happened since :meth:`state`: it is about to happen again."""
+        recent, self._failed, self._consecutive, blamed = state
+        self._recent = deque(recent, maxlen=self._limits.window)
+        self._blamed = dict.fromkeys(blamed)
 
     def _blame(self, culprit: str) -> None:
         if len(self._blamed) >= self._limits.window:

@@ -7,6 +7,7 @@
     │   ├── PermanentError             trying again cannot help: dead-lettered at once
     │   │   ├── Undecodable            the bytes are not what the topic promises
     │   │   ├── InvalidRecord          decoded, but it breaks the contract or contradicts itself
+    │   │   │   └── IdTaken            its id is that of another record, which said something else
     │   │   └── Unpublishable          an output that no broker would accept
     │   ├── TransientError             may succeed later: retried with back-off
     │   │   └── HandlerTimeout         a handler took longer than it is allowed to
@@ -119,6 +120,21 @@ class InvalidRecord(PermanentError):
     """The record decodes, but breaks its contract or contradicts itself."""
 
     stage = Stage.VALIDATE
+
+
+class IdTaken(InvalidRecord):
+    """A record of the same id came before, and said something else: this is no repeat, and nobody knows which is right.
+
+    Arguments:
+        first: where the one before was read, as ``topic-partition@offset``; None if that is not known.
+    """
+
+    def __init__(self, first: str | None) -> None:
+        super().__init__(
+            f"its id is taken: the record at {first or 'a place that is not known any more'} has the same id and other "
+            "contents. Two events have one id, or one was changed and published again; the first counts, this one "
+            "does not"
+        )
 
 
 class Unpublishable(PermanentError):

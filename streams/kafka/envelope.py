@@ -123,12 +123,14 @@ def event_headers(*, id: str, source: str, type: str, time: str, subject: str) -
 class Consequences:
     """Writes the headers of the events that follow from one event.
 
-    Their ids are ``<id of the cause>:<kind>``, so that a repeat can be recognised; they name their
-    cause and their order, and carry its trace context on.
+    Their ids are ``<id of the cause>:<what the cause is>-<kind>``, so that a repeat can be recognised, and what follows
+    from two events of different kinds with one id is told apart; they name their cause and their order, and carry its
+    trace context on.
 
     Arguments:
         cause: the envelope of the event they follow from.
         cause_id: that event's id.
+        cause_kind: what it is; without a colon.
         order_id: the order all of this is about.
         time: RFC 3339; when the cause happened.
         source: who says so, a URI reference.
@@ -136,9 +138,11 @@ class Consequences:
 
     __slots__ = ("_id", "_shared")
 
-    def __init__(self, cause: Envelope, *, cause_id: str, order_id: str, time: str, source: bytes) -> None:
+    def __init__(
+        self, cause: Envelope, *, cause_id: str, cause_kind: str, order_id: str, time: str, source: bytes
+    ) -> None:
         order = order_id.encode()
-        self._id = cause_id
+        self._id = f"{cause_id}:{cause_kind}"
         self._shared: list[tuple[str, bytes]] = [
             _SPEC_VERSION,
             ("ce_source", source),
@@ -151,5 +155,5 @@ class Consequences:
         ]
 
     def headers(self, kind: str, type: bytes) -> list[tuple[str, bytes]]:
-        """Write the headers of the consequence named `kind`."""
-        return [*self._shared, ("ce_id", f"{self._id}:{kind}".encode()), ("ce_type", type)]
+        """Write the headers of the consequence named `kind`, in which there is no hyphen."""
+        return [*self._shared, ("ce_id", f"{self._id}-{kind}".encode()), ("ce_type", type)]

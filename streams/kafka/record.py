@@ -142,6 +142,11 @@ class Record:
                 error = behind_the_mark
         raise why_refused(value, self.headers, error) from error
 
+    @property
+    def place(self) -> str:
+        """Where it was read, as ``topic-partition@offset``."""
+        return f"{self.topic}-{self.partition}@{self.offset}"
+
     def __repr__(self) -> str:
         """Name the place only: a payload must not end in a log by way of a repr."""
-        return f"<Record {self.topic}-{self.partition}@{self.offset}>"
+        return f"<Record {self.place}>"

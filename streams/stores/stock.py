@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -11,15 +10,15 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from models.inventory import StockMovement
+from streams.database.effects import Declined
 from streams.database.engine import Database
 from streams.database.statements import packed, with_rows
 from streams.database.stock_tables import back_orders, stock, stock_movements
 from streams.stores.article import Article, BackOrder
+from streams.stores.former import moved_before
+from streams.stores.known import Known, Placed
 
-_NEW_MOVEMENTS: Final = (
-    "INSERT INTO stock_movements (movement_id, seen_at) {rows} "
-    "ON CONFLICT (movement_id) DO NOTHING RETURNING movement_id"
-)
+_KNOWN: Final = Known(stock_movements)
 _NEW_ARTICLES: Final = (
     "INSERT INTO stock (sku, opening, on_hand, back_ordered, moved, lines) "
     "SELECT sku, 0, 0, 0, 0, 0 FROM ({rows}) AS wanted WHERE true ON CONFLICT (sku) DO NOTHING"
@@ -51,19 +50,15 @@ _FILLED_LINES: Final = "DELETE FROM back_orders WHERE (sku, number) IN ({rows})"
 class StockEffects:
     """Applies movements to the stock."""
 
-    async def apply(self, connection: AsyncConnection, effects: Sequence[StockMovement]) -> None:
-        """Apply the movements in their order, except those that have been applied before."""
-        # Of a movement that is there twice the first counts; a repeat has the same lines.
-        movements = {movement.movement_id: movement for movement in reversed(effects)}
-        now = int(time.time())
-        inserted = await connection.execute(
-            with_rows(connection, _NEW_MOVEMENTS, movement_id=str, seen_at=int),
-            packed([(each, now) for each in sorted(movements)]),
-        )
-        new = set(inserted.scalars())
-        to_do = [movement for key, movement in reversed(movements.items()) if key in new]
+    async def apply(self, connection: AsyncConnection, effects: Sequence[Placed[StockMovement]]) -> Sequence[Declined]:
+        """Apply the movements in their order, except those that have been applied before.
+
+        A movement whose id is another's is declined.
+        """
+        found = await _KNOWN.sort(connection, effects, moved_before)
+        to_do = found.new
         if not to_do:
-            return
+            return found.declined
         lines = [line for movement in to_do for line in movement.lines]
         incoming: Counter[str] = Counter()
         for line in lines:
@@ -74,6 +69,7 @@ class StockEffects:
             for line in movement.lines:
                 articles[line.sku].move(line.quantity, movement.order_id)
         await _write(connection, articles.values())
+        return ()
 
 
 async def count_opening_stock(database: Database, opening: Mapping[str, int]) -> None:

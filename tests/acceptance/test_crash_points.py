@@ -51,7 +51,9 @@ async def test_a_letter_whose_sender_dies_before_it_is_recorded_is_sent_again_an
     crew: Crew, tmp_path: Path
 ) -> None:
     url = await upgraded(make_url_of("sqlite", tmp_path, None))
-    requests = [replace(REQUEST, request_id=f"pay-{number}:notification", order_id=f"{number}") for number in range(9)]
+    requests = [
+        replace(REQUEST, request_id=f"pay-{number}:order-notification", order_id=f"{number}") for number in range(9)
+    ]
     async with Mailbox() as mailbox, opened(url) as database:
         await load_customers(database, [Customer("17850", Channel.EMAIL, "one@customer.example", "ko")])
         raws = [Raw(0, each.order_id.encode(), each.to_json()) for each in requests]
@@ -91,4 +93,4 @@ async def test_files_whose_writer_dies_after_its_commit_are_shown_by_the_next(cr
         return sorted(table["record_id"].to_pylist())
 
     await eventually(lambda: len(rows()) >= 400, "all files to be shown")
-    assert rows() == sorted(f"pay-{number}:platform" for number in range(400))
+    assert rows() == sorted(f"pay-{number}:order-platform" for number in range(400))

@@ -85,7 +85,7 @@ async def test_a_worker_whose_database_is_gone_for_a_while_is_not_ready_and_then
     await worker.start().ready()
     holder = Database(settings_for(url))
     movements = [
-        StockMovement(f"pay-{number}:inventory", f"{number}", REQUEST.occurred_at, (StockLine("HEART", 2),))
+        StockMovement(f"pay-{number}:order-inventory", f"{number}", REQUEST.occurred_at, (StockLine("HEART", 2),))
         for number in range(100)
     ]
     async with holder.transaction():  # SQLite has one writer, and this is it

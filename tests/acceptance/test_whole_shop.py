@@ -241,9 +241,9 @@ def _the_platform_has_each_order_once(shop: Shop) -> None:
     records = shop.records("kind", "record_id", "order_id", "amount", "units")
     orders = shop.expected.orders
     assert sorted((each["order_id"], each["record_id"], each["kind"]) for each in records) == sorted(
-        (order, f"can-{order}:platform", "cancellation")
+        (order, f"can-{order}:cancellation-platform", "cancellation")
         if cancels(order)
-        else (order, f"pay-{order}:platform", "order")
+        else (order, f"pay-{order}:order-platform", "order")
         for order in orders
     )
     sums = Sums()
@@ -292,9 +292,9 @@ def _the_letters_are_those_due(shop: Shop) -> None:
 def _the_webhooks_are_those_due(shop: Shop) -> None:
     posts = [(post.headers["webhook-id"], json.loads(post.body)) for post in shop.hook.posts]
     assert {(name, body["type"], body["data"]["orderId"]) for name, body in posts} == {
-        (f"can-{order}:notification", "payment-cancelled", order)
+        (f"can-{order}:cancellation-notification", "payment-cancelled", order)
         if cancels(order)
-        else (f"pay-{order}:notification", "payment-completed", order)
+        else (f"pay-{order}:order-notification", "payment-completed", order)
         for order, customer in shop.due()
         if customer.channel is Channel.WEBHOOK
     }

@@ -19,6 +19,7 @@ from models.order import OrderEvent
 from models.wire import Identifier, Moment
 from streams.database.engine import Database
 from streams.delivery import Batch, Outbox, Record
+from streams.stores.known import Placed
 from streams.stores.sales import SalesEffects
 from streams.stores.sales_report import By, read_sales
 from streams.stores.stock import StockEffects, count_opening_stock, read_articles
@@ -96,10 +97,14 @@ async def test_the_four_records_are_what_the_event_says() -> None:
     assert list(outputs) == [topic for topic, *_ in CONSEQUENCES]
     order, request = outputs["platform.orders"], outputs["notification.requests"]
     movement, fact = outputs["inventory.movements"], outputs["analytics.sales"]
-    assert (order["kind"], order["recordId"], order["paymentId"]) == ("goodwill", "good-1:platform", "pay-536365")
+    assert (order["kind"], order["recordId"], order["paymentId"]) == (
+        "goodwill",
+        "good-1:goodwill-platform",
+        "pay-536365",
+    )
     assert (order["amount"], order["itemCount"], order["units"]) == ("7.60", 2, 3)
     assert (request["template"], request["amount"]) == ("goodwill-granted", "7.60")
-    assert (movement["movementId"], movement["lines"]) == ("good-1:inventory", [])
+    assert (movement["movementId"], movement["lines"]) == ("good-1:goodwill-inventory", [])
     assert (fact["kind"], fact["revenue"], fact["units"]) == ("refund", "7.60", 0)
     assert fact["lines"] == [
         {"sku": "HEART", "quantity": 0, "revenue": "5.10"},
@@ -118,11 +123,11 @@ async def test_another_one_that_sells_is_not_taken_for_a_payment() -> None:
 async def test_the_agents_that_read_the_records_take_them_as_they_are() -> None:
     taken = await told()
     row = await effect_of(platform, taken, "platform.orders")
-    assert (row.order.kind, row.order.record_id) == ("goodwill", "good-1:platform")
-    movement = await effect_of(inventory, taken, "inventory.movements")
-    assert (movement.movement_id, movement.lines) == ("good-1:inventory", ())
-    fact = await effect_of(analytics, taken, "analytics.sales")
-    assert (fact.kind, fact.fact_id) == ("refund", "good-1:analytics")
+    assert (row.order.kind, row.order.record_id) == ("goodwill", "good-1:goodwill-platform")
+    movement = (await effect_of(inventory, taken, "inventory.movements")).message
+    assert (movement.movement_id, movement.lines) == ("good-1:goodwill-inventory", ())
+    fact = (await effect_of(analytics, taken, "analytics.sales")).message
+    assert (fact.kind, fact.fact_id) == ("refund", "good-1:goodwill-analytics")
     (request,) = [output.value for output in taken.outputs if output.topic == "notification.requests"]
     assert ADAPTER.validate_json(request or b"").template == "goodwill-granted"
 
@@ -132,7 +137,7 @@ async def test_money_that_goes_back_without_goods_is_refunded_and_leaves_the_she
 ) -> None:
     await count_opening_stock(database, {"HEART": 10})
     taken = await told()
-    movement: StockMovement = await effect_of(inventory, taken, "inventory.movements")
+    movement: Placed[StockMovement] = await effect_of(inventory, taken, "inventory.movements")
     fact = await effect_of(analytics, taken, "analytics.sales")
     async with database.transaction() as connection:
         await StockEffects().apply(connection, [movement])

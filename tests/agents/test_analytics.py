@@ -4,18 +4,18 @@ from agents.analytics import analytics
 from streams.testing import batch, record
 
 FACT = {
-    "kind": "sale", "factId": "pay-1:analytics", "orderId": "1", "occurredAt": "2010-12-01T08:26:00Z",
+    "kind": "sale", "factId": "pay-1:order-analytics", "orderId": "1", "occurredAt": "2010-12-01T08:26:00Z",
     "country": "Eire", "currency": "GBP", "revenue": "5.00", "units": 2,
     "lines": [{"sku": "HEART", "quantity": 2, "revenue": "5.00"}],
 }  # fmt: skip
 
 
 async def test_a_sale_and_a_refund_become_effects_in_the_database() -> None:
-    taken = batch(record(FACT), record({**FACT, "kind": "refund", "factId": "can-1:analytics"}, offset=1))
+    taken = batch(record(FACT), record({**FACT, "kind": "refund", "factId": "can-1:cancellation-analytics"}, offset=1))
     async with analytics.test_context() as agent:
         await agent.put(taken)
-    assert [(each.kind, each.fact_id) for each in taken.effects] == [
-        ("sale", "pay-1:analytics"), ("refund", "can-1:analytics"),
+    assert [(each.message.kind, each.message.fact_id) for each in taken.effects] == [
+        ("sale", "pay-1:order-analytics"), ("refund", "can-1:cancellation-analytics"),
     ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from models.inventory import StockLine
 from streams.testing import batch, record
 
 MOVEMENT = {
-    "movementId": "pay-1:inventory",
+    "movementId": "pay-1:order-inventory",
     "orderId": "1",
     "occurredAt": "2010-12-01T08:26:00Z",
     "lines": [{"sku": "HEART", "quantity": 6}, {"sku": "SHEET", "quantity": -2}],
@@ -16,8 +16,9 @@ async def test_a_movement_becomes_an_effect_in_the_database() -> None:
     taken = batch(record(MOVEMENT))
     async with inventory.test_context() as agent:
         await agent.put(taken)
-    (movement,) = taken.effects
-    assert movement.movement_id == "pay-1:inventory"
+    (effect,) = taken.effects
+    movement = effect.message
+    assert movement.movement_id == "pay-1:order-inventory"
     assert movement.lines == (StockLine("HEART", 6), StockLine("SHEET", -2))
     assert taken.tally.processed == 1
     assert taken.outputs == []

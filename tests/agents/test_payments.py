@@ -87,7 +87,7 @@ async def test_each_downstream_team_gets_what_it_needs(deliver: Deliver) -> None
     assert [line["total"] for line in platform["lines"]] == ["15.30", "6.78"]
     assert notification["customerId"] == "17850"
     assert notification["template"] == "payment-completed"
-    assert inventory["movementId"] == "pay-536365:inventory"
+    assert inventory["movementId"] == "pay-536365:order-inventory"
     assert inventory["lines"] == [{"sku": "85123A", "quantity": 6}, {"sku": "71053", "quantity": 2}]
     assert analytics["revenue"] == "22.08"
     assert analytics["units"] == 8
@@ -170,7 +170,7 @@ async def test_what_is_unusual_is_processed_like_any_other(deliver: Deliver, nam
     assert taken.tally == Tally(processed=1)
     assert [output.topic for output in taken.outputs] == list(CONSEQUENCES)
     assert {output.key for output in taken.outputs} == {b"536365"}
-    assert headers_of(taken)["platform.orders"]["ce_id"] == b"evt-1:platform"
+    assert headers_of(taken)["platform.orders"]["ce_id"] == b"evt-1:order-platform"
     assert all(len(content(output)) > 3 for output in taken.outputs)
 
 
@@ -183,9 +183,9 @@ def test_the_large_event_is_as_large_as_it_says() -> None:
 @pytest.mark.parametrize(
     ("header", "value", "written"),
     [
-        ("ce_id", b"evt-\xff", {"ce_id": b"pay-536365:platform", "ce_causationid": b"pay-536365"}),
-        ("ce_id", b"", {"ce_id": b"pay-536365:platform"}),
-        ("ce_id", b"evt\n1", {"ce_id": b"pay-536365:platform"}),
+        ("ce_id", b"evt-\xff", {"ce_id": b"pay-536365:order-platform", "ce_causationid": b"pay-536365"}),
+        ("ce_id", b"", {"ce_id": b"pay-536365:order-platform"}),
+        ("ce_id", b"evt\n1", {"ce_id": b"pay-536365:order-platform"}),
         ("ce_time", b"yesterday", {"ce_time": b"2010-12-01T08:26:00+00:00"}),
         ("ce_time", b"2010-12-01 08:26:03", {"ce_time": b"2010-12-01T08:26:00+00:00"}),
         ("traceparent", b"\xff", {"traceparent": None}),

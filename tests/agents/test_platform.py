@@ -12,7 +12,12 @@ async def test_an_order_becomes_a_row_that_knows_where_it_came_from() -> None:
     async with platform.test_context() as agent:
         await agent.put(taken)
     (row,) = taken.effects
-    assert (row.order.record_id, row.topic, row.partition, row.offset) == ("pay-1:platform", "platform.orders", 3, 41)
+    assert (row.order.record_id, row.topic, row.partition, row.offset) == (
+        "pay-1:order-platform",
+        "platform.orders",
+        3,
+        41,
+    )
 
 
 async def test_what_is_no_order_is_a_dead_letter() -> None:

@@ -331,7 +331,11 @@ def _stored(url: str, customer_id: str) -> Customer:
 
 
 def test_the_ledger_is_shown_in_lines_of_80_columns_and_the_state_comes_first(database_url: str) -> None:
-    states = {"pay-7:notification": State.CLAIMED, "pay-8:notification": State.SENT, "pay-9 [x]": State.REFUSED}
+    states = {
+        "pay-7:order-notification": State.CLAIMED,
+        "pay-8:order-notification": State.SENT,
+        "pay-9 [x]": State.REFUSED,
+    }
 
     async def tell() -> None:
         async with opened(database_url) as database:

@@ -18,6 +18,7 @@ from support.agent import running, unique
 from support.databases import opened, upgraded
 from support.kafka import create_topic, produce
 from support.payments import Raw
+from support.placed import placed
 from support.waiting import eventually
 
 from agents.inventory import on_movement
@@ -39,7 +40,7 @@ SKUS = [f"A{number:02}" for number in range(12)]
 
 def movement(number: int, **pieces: int) -> StockMovement:
     lines = tuple(StockLine(sku, quantity) for sku, quantity in pieces.items())
-    return StockMovement(f"pay-{number}:inventory", str(number), NOW, lines)
+    return StockMovement(f"pay-{number}:order-inventory", str(number), NOW, lines)
 
 
 def movements(count: int, seed: int = 7) -> list[StockMovement]:
@@ -52,7 +53,7 @@ def movements(count: int, seed: int = 7) -> list[StockMovement]:
 
 async def apply(database: Database, effects: Sequence[StockMovement]) -> None:
     async with database.transaction() as connection:
-        await StockEffects().apply(connection, effects)
+        assert not await StockEffects().apply(connection, placed(effects))
 
 
 async def figures(database: Database) -> list[Article]:

@@ -120,7 +120,7 @@ async def test_strange_headers_do_not_stop_a_good_payment(kafka: Cluster) -> Non
     done, letters = await _payments_agent(kafka, Raw(0, b"o1", order(1), headers))
     assert letters == []
     (platform,) = done
-    assert dict(platform.headers)["ce_id"] == b"last:platform"
+    assert dict(platform.headers)["ce_id"] == b"last:order-platform"
     assert dict(platform.headers)["ce_time"] == b"2010-12-01T08:26:00+00:00", "the event's own"
     assert "traceparent" not in dict(platform.headers)
 
@@ -134,7 +134,7 @@ async def test_strange_headers_are_kept_on_a_dead_letter_duplicates_and_all(kafk
 async def test_a_null_header_value_does_no_harm(kafka: Cluster) -> None:
     null: tuple[tuple[str, bytes], ...] = (("ce_id", None), ("traceparent", None))  # type: ignore[assignment]
     done, (letter,) = await _payments_agent(kafka, Raw(0, b"o1", order(1), null), Raw(0, b"o2", b"{", null))
-    assert dict(done[0].headers)["ce_id"] == b"p1:platform"
+    assert dict(done[0].headers)["ce_id"] == b"p1:order-platform"
     assert letter.headers[0][1] is None
 
 

@@ -6,7 +6,7 @@ import json
 from typing import Any, Final
 
 ORDER: Final[dict[str, Any]] = {
-    "kind": "order", "recordId": "pay-1:platform", "paymentId": "pay-1", "orderId": "1", "customerId": None,
+    "kind": "order", "recordId": "pay-1:order-platform", "paymentId": "pay-1", "orderId": "1", "customerId": None,
     "method": "CARD", "currency": "GBP", "amount": "5.00", "occurredAt": "2010-12-01T08:26:00Z", "country": "Eire",
     "itemCount": 1, "units": 2,
     "lines": [{"sku": "HEART", "name": "A heart", "quantity": 2, "unitPrice": "2.50", "total": "5.00"}],
@@ -16,5 +16,5 @@ ORDER: Final[dict[str, Any]] = {
 def order(number: int, day: int = 1) -> bytes:
     """Return the record of a numbered order of a day of December."""
     moment = f"2010-12-{day:02}T08:26:00Z"
-    body = {**ORDER, "recordId": f"pay-{number}:platform", "orderId": f"{number}", "occurredAt": moment}
+    body = {**ORDER, "recordId": f"pay-{number}:order-platform", "orderId": f"{number}", "occurredAt": moment}
     return json.dumps(body).encode()

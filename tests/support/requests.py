@@ -10,6 +10,6 @@ from models.notification import NotificationRequest
 from models.payment import PaymentCompleted
 
 REQUEST: Final = NotificationRequest(
-    "pay-1:notification", "536365", "17850", PaymentCompleted.template, "GBP", Decimal("1139.12"),
+    "pay-1:order-notification", "536365", "17850", PaymentCompleted.template, "GBP", Decimal("1139.12"),
     datetime(2010, 12, 1, 8, 26, tzinfo=timezone.utc), "United Kingdom",
 )  # fmt: skip

@@ -37,7 +37,7 @@ async def test_every_record_is_posted_once_in_order_under_its_own_key_and_what_i
             assert (agent.source.meter.tally.processed, agent.source.meter.tally.dead_lettered) == (5, 1)
         await api.close()
     keys = [post.headers["idempotency-key"] for post in platform.posts]
-    assert keys == [f"pay-{number}:platform" for number in (0, 1, 1, 2, 2, 3, 3, 4, 5)]
+    assert keys == [f"pay-{number}:order-platform" for number in (0, 1, 1, 2, 2, 3, 3, 4, 5)]
     assert {post.headers["authorization"] for post in platform.posts} == {"Bearer secret"}
     assert platform.posts[0].body == order(0)
     assert len(await read_topic(kafka.bootstrap_servers, topic + ".DLT")) == 1

@@ -246,14 +246,14 @@ def record(topic: str, offset: int, **headers: str) -> Record:
 
 def test_an_order_is_found_by_its_headers_with_what_each_event_followed_from() -> None:
     records = [
-        record("platform.orders", 5, id="pay-7:platform", correlationid="7", causationid="pay-7", subject="7"),
+        record("platform.orders", 5, id="pay-7:order-platform", correlationid="7", causationid="pay-7", subject="7"),
         record("payment.completed", 3, id="pay-7", subject="7"),
         record("payment.completed", 4, id="pay-8", subject="8"),
         record("platform.orders", 6),
     ]
     assert trail_of(records, "7") == [
         "payment.completed-2@3: pay-7",
-        "platform.orders-2@5: pay-7:platform, caused by pay-7",
+        "platform.orders-2@5: pay-7:order-platform, caused by pay-7",
     ]
 
 

@@ -25,7 +25,7 @@ def meter(monitor: Monitor) -> Meter:
 
 
 def settled(tally: Tally, *topics: str, next_offset: int = 10) -> Settled:
-    return Settled([Output(topic, 0, None, b"", ()) for topic in topics], [], 0, next_offset, tally)
+    return Settled([Output(topic, 0, None, b"", ()) for topic in topics], [], [], 0, next_offset, tally)
 
 
 def test_what_was_committed_is_counted_by_how_it_ended(meter: Meter, monitor: Monitor) -> None:

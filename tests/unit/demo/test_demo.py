@@ -121,11 +121,11 @@ def drawn(result: Result, width: int = WIDTH) -> list[str]:
 
 
 ROWS = [
-    Row("order", "p1:platform", "1", "Korea", "GBP", Decimal("7.50"), 64),
-    Row("order", "p2:platform", "2", "Eire", "GBP", Decimal("5.00"), 2),
-    Row("cancellation", "c3:platform", "C3", "Eire", "GBP", Decimal("1.20"), 1),
-    Row("order", "p4:platform", "4", "France", "GBP", Decimal("1.00"), 0),
-    Row("order", "p5:platform", "5", "Norway", "GBP", Decimal("2.00"), 0),
+    Row("order", "p1:order-platform", "1", "Korea", "GBP", Decimal("7.50"), 64),
+    Row("order", "p2:order-platform", "2", "Eire", "GBP", Decimal("5.00"), 2),
+    Row("cancellation", "c3:cancellation-platform", "C3", "Eire", "GBP", Decimal("1.20"), 1),
+    Row("order", "p4:order-platform", "4", "France", "GBP", Decimal("1.00"), 0),
+    Row("order", "p5:order-platform", "5", "Norway", "GBP", Decimal("2.00"), 0),
 ]
 EXPECTED = Expected(
     rows=Counter(ROWS),
@@ -379,7 +379,7 @@ def test_a_letter_as_it_is_sent_names_its_order_and_states_its_amount_in_each_fo
     locale: str, is_korean: bool
 ) -> None:
     request = NotificationRequest(
-        "p1:notification", "536 & 1", "17850", "payment-completed", "GBP", Decimal("1139.12"),
+        "p1:order-notification", "536 & 1", "17850", "payment-completed", "GBP", Decimal("1139.12"),
         datetime(2010, 12, 1, tzinfo=timezone.utc), "United Kingdom",
     )  # fmt: skip
     sent = make_message("shop@shop.example", request.request_id, "one@home.example", write_letter(request, locale))

@@ -16,7 +16,9 @@ TIME = st.datetimes(timezones=st.just(timezone.utc)).map(datetime.isoformat)
 
 
 def consequences(cause: Envelope = CAUSE) -> Consequences:
-    return Consequences(cause, cause_id="pay-1", order_id="7", time="2010-12-01T08:26:00Z", source=b"/shop")
+    return Consequences(
+        cause, cause_id="pay-1", cause_kind="order", order_id="7", time="2010-12-01T08:26:00Z", source=b"/shop"
+    )
 
 
 def test_every_attribute_is_read() -> None:
@@ -166,7 +168,7 @@ def test_what_is_written_is_read_back(id: str, source: str, type: str, time: str
 def test_a_consequence_names_its_cause_its_order_and_itself() -> None:
     assert dict(consequences().headers("platform", b"shop.platform.order.v1")) == {
         "ce_specversion": b"1.0",
-        "ce_id": b"pay-1:platform",
+        "ce_id": b"pay-1:order-platform",
         "ce_source": b"/shop",
         "ce_type": b"shop.platform.order.v1",
         "ce_time": b"2010-12-01T08:26:00Z",
@@ -186,8 +188,8 @@ def test_no_header_of_a_consequence_is_repeated() -> None:
 def test_two_consequences_of_one_cause_do_not_share_a_list() -> None:
     written = consequences()
     first, second = written.headers("one", b"t"), written.headers("two", b"t")
-    assert dict(first)["ce_id"] == b"pay-1:one"
-    assert dict(second)["ce_id"] == b"pay-1:two"
+    assert dict(first)["ce_id"] == b"pay-1:order-one"
+    assert dict(second)["ce_id"] == b"pay-1:order-two"
     first.clear()
     assert dict(written.headers("one", b"t"))["ce_subject"] == b"7"
 

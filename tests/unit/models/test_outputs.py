@@ -62,7 +62,7 @@ def test_the_platform_record_is_the_whole_order_with_its_sums() -> None:
     assert PlatformOrder.of(payment("15.31", HEART, SHEET)).to_json() == compact(
         {
             "kind": "order",
-            "recordId": "pay-536365:platform",
+            "recordId": "pay-536365:order-platform",
             "paymentId": "pay-536365",
             "orderId": "536365",
             "customerId": "17850",
@@ -84,7 +84,7 @@ def test_the_platform_record_is_the_whole_order_with_its_sums() -> None:
 def test_the_notification_names_customer_template_and_sum_but_no_language() -> None:
     assert NotificationRequest.of(payment("15.3", HEART)).to_json() == compact(
         {
-            "requestId": "pay-536365:notification",
+            "requestId": "pay-536365:order-notification",
             "orderId": "536365",
             "customerId": "17850",
             "template": "payment-completed",
@@ -106,7 +106,7 @@ def test_the_stock_movement_has_one_entry_an_article() -> None:
     movement = StockMovement.of(payment("20.41", HEART, SHEET, {**HEART, "quantity": 2, "unitPrice": "2.55"}))
     assert movement.to_json() == compact(
         {
-            "movementId": "pay-536365:inventory",
+            "movementId": "pay-536365:order-inventory",
             "orderId": "536365",
             "occurredAt": "2010-12-01T08:26:00Z",
             "lines": [{"sku": "85123A", "quantity": 8}, {"sku": "PAPER", "quantity": 5}],
@@ -119,7 +119,7 @@ def test_the_sale_fact_adds_up_each_article_and_names_no_customer() -> None:
     assert fact.to_json() == compact(
         {
             "kind": "sale",
-            "factId": "pay-536365:analytics",
+            "factId": "pay-536365:order-analytics",
             "orderId": "536365",
             "occurredAt": "2010-12-01T08:26:00Z",
             "country": "United Kingdom",
@@ -141,7 +141,7 @@ def test_a_cancellation_is_on_the_platform_as_such_with_figures_above_zero() -> 
     assert PlatformOrder.of(cancellation("15.31", HEART, SHEET)).to_json() == compact(
         {
             "kind": "cancellation",
-            "recordId": "can-C536379:platform",
+            "recordId": "can-C536379:cancellation-platform",
             "paymentId": None,
             "orderId": "C536379",
             "customerId": "14527",
@@ -168,7 +168,7 @@ def test_the_platform_is_told_the_payment_that_is_cancelled_if_the_shop_knows_it
 def test_the_customer_is_told_of_a_cancellation_by_a_template_of_its_own() -> None:
     assert NotificationRequest.of(cancellation("15.3", HEART)).to_json() == compact(
         {
-            "requestId": "can-C536379:notification",
+            "requestId": "can-C536379:cancellation-notification",
             "orderId": "C536379",
             "customerId": "14527",
             "template": "payment-cancelled",
@@ -184,7 +184,7 @@ def test_what_is_cancelled_comes_back_to_stock() -> None:
     movement = StockMovement.of(cancellation("20.41", HEART, SHEET, {**HEART, "quantity": 2}))
     assert movement.to_json() == compact(
         {
-            "movementId": "can-C536379:inventory",
+            "movementId": "can-C536379:cancellation-inventory",
             "orderId": "C536379",
             "occurredAt": "2010-12-01T09:41:00Z",
             "lines": [{"sku": "85123A", "quantity": -8}, {"sku": "PAPER", "quantity": -5}],
@@ -197,7 +197,7 @@ def test_a_cancellation_is_a_refund_with_figures_above_zero() -> None:
     assert fact.to_json() == compact(
         {
             "kind": "refund",
-            "factId": "can-C536379:analytics",
+            "factId": "can-C536379:cancellation-analytics",
             "orderId": "C536379",
             "occurredAt": "2010-12-01T09:41:00Z",
             "country": "United Kingdom",

@@ -75,7 +75,7 @@ async def test_nothing_is_signed_with_another_secret(secret: str) -> None:
     await sender.close()
 
 
-@pytest.mark.parametrize("name", ["pay-1:notification", "a_B-9:platform"])
+@pytest.mark.parametrize("name", ["pay-1:order-notification", "a_B-9:platform"])
 def test_an_id_that_every_receiver_reads_alike_is_sent_as_it_is(name: str) -> None:
     assert header_id(name) == name
 
