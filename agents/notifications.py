@@ -29,7 +29,7 @@ if app.settings.failure.handler_timeout <= _needed:
 
 async def on_request(record: Record, out: Outbox) -> None:
     """Tell the customer of one request."""
-    await notifier.tell(record.parse_as(ADAPTER))
+    await notifier.tell(record.parse_as(ADAPTER), record.place)
 
 
 @app.agent(

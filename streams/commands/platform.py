@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -16,6 +17,7 @@ from streams.commands.command import asynchronous, extra
 from streams.commands.tables import print_table
 from streams.dead_letters.text import printable
 from streams.failure.errors import BrokerUnreachable, ExitStatus, PaystreamError, SetupError, TopicMissing
+from streams.failure.policy import one_line
 from streams.kafka.clients import close_consumer, connect, make_consumer, silent_clients
 from streams.kafka.group_offsets import committed_position
 from streams.settings import KafkaSettings, Settings, Sink, settings
@@ -24,7 +26,10 @@ from streams.topics import PLATFORM_ORDERS
 if TYPE_CHECKING:
     from streams.platform.check import Committed, FoundFile, PartitionReport
     from streams.platform.folder import Folder, ShownFile
+    from streams.platform.same_ids import SameId, SameIds
 
+# Who has more than these has them all from one cause.
+_SAME_IDS_SHOWN: Final = 20
 # The agent's name: a group is <app id>.<agent>.
 _AGENT: Final = "platform"
 _STYLES: Final = {"complete": "green", "see below": "bold red", "nothing yet": "dim"}
@@ -36,13 +41,18 @@ def platform() -> None:
 
 
 @platform.command()
+@click.option(
+    "--reviewed", "reviewed", multiple=True, metavar="ID",
+    help="An id of which it is known that several records have it: it is listed, and no failure. May be repeated.",
+)  # fmt: skip
 @asynchronous
-async def check() -> None:
+async def check(reviewed: tuple[str, ...]) -> None:
     """Compare the files with the committed offsets; exit with status 1 if they disagree.
 
     Every offset must be covered by exactly one range of files, every record be there once, the files end where the
     committed offset says, and nothing else lie where readers look. Every file is read whole, so that a damaged one
-    is found. Change nothing; may be run while workers run.
+    is found. Records of one id must say the same: whoever takes each id once would miss the others. Change nothing;
+    may be run while workers run.
 
     \b
     Examples:
@@ -52,6 +62,7 @@ async def check() -> None:
     with extra("parquet"):
         from streams.platform.check import by_partition
         from streams.platform.folder import Folder
+        from streams.platform.same_ids import SameIds
     chosen = settings()
     if chosen.platform.sink is not Sink.FILES:
         raise SetupError(
@@ -59,38 +70,40 @@ async def check() -> None:
             "are no files to check"
         )
     folder = Folder(chosen.platform.folder)
-    with silent_clients():
+    with silent_clients(), closing(SameIds()) as same_ids:
         partitions = await _partitions(chosen.kafka)
         # A worker may go on meanwhile: files must reach to what was committed before, and not beyond what is now.
         before = await _positions(chosen, partitions)
         try:
             # First those aside: one that is moved meanwhile is then seen twice, and not missed.
             waiting = folder.waiting()
-            files, foreign = _read_all(folder)
+            files, foreign = _read_all(folder, same_ids)
         except OSError as error:
             raise PaystreamError(f"{folder.url} cannot be listed: {error.strerror or error}") from error
         after = await _positions(chosen, partitions)
+        several = list(same_ids.found())
     reports = by_partition(PLATFORM_ORDERS, files, waiting, _committed(before, after), partitions)
     if folder.is_missing() and any(report.problems for report in reports):
         # A relative path, and another working directory than the workers': gaps everywhere would say little.
         raise SetupError(f"there is no folder {folder.url}: PAYSTREAM_PLATFORM__FOLDER says where it is")
     _show(reports, foreign, folder.url)
-    if foreign or any(report.problems for report in reports):
+    unknown = _show_same_ids(several, reviewed)
+    if foreign or unknown or any(report.problems for report in reports):
         raise SystemExit(int(ExitStatus.FAILED))
 
 
 # -- files -----------------------------------------------------------------------------------------
 
 
-def _read_all(folder: Folder) -> tuple[list[FoundFile], list[str]]:
+def _read_all(folder: Folder, same_ids: SameIds) -> tuple[list[FoundFile], list[str]]:
     """Read the topic's files; list those that readers see, too, and that do not belong there."""
     listing = folder.listing()
     ours = [file for file in listing.files if file.covered.topic == PLATFORM_ORDERS]
     others = [file.name for file in listing.files if file.covered.topic != PLATFORM_ORDERS]
-    return [_read(folder, file) for file in ours], listing.foreign + others
+    return [_read(folder, file, same_ids) for file in ours], listing.foreign + others
 
 
-def _read(folder: Folder, file: ShownFile) -> FoundFile:
+def _read(folder: Folder, file: ShownFile, same_ids: SameIds) -> FoundFile:
     from streams.platform.check import FoundFile, look_into
 
     try:
@@ -98,6 +111,8 @@ def _read(folder: Folder, file: ShownFile) -> FoundFile:
     except OSError as error:
         flaw = f"{file.name} cannot be read: {error.strerror or error}"
         return FoundFile(file.covered, file.day, flaws=[flaw])
+    rows = zip(contents.said, contents.offsets, strict=True)
+    same_ids.add(file.covered.partition, ((name, digest, offset) for (name, digest), offset in rows))
     return look_into(file.name, file.covered, file.day, contents.offsets, contents.days, contents.range_days)
 
 
@@ -187,3 +202,16 @@ def _show(reports: list[PartitionReport], foreign: list[str], url: str) -> None:
             click.echo(printable(f"{PLATFORM_ORDERS}-{each.partition}: {line}"))
     for path in foreign:
         click.echo(f"{printable(path)} is none of the agent's files, or not where it belongs, and readers would see it")
+
+
+def _show_same_ids(several: Sequence[SameId], reviewed: Sequence[str]) -> int:
+    """Show ids that several records have; return how many of them nobody has reviewed."""
+    known = set(reviewed)
+    unknown = [each for each in several if each.name not in known]
+    for each in [*unknown[:_SAME_IDS_SHOWN], *(each for each in several if each.name in known)]:
+        places = ", ".join(each.places[:_SAME_IDS_SHOWN])
+        note = ", which was reviewed" if each.name in known else ""
+        click.echo(f"{printable(one_line(each.name))} is the id of {len(each.places)} different records{note}: {places}")
+    if len(unknown) > _SAME_IDS_SHOWN:
+        click.echo(f"and {len(unknown) - _SAME_IDS_SHOWN:,} more ids of different records")
+    return len(unknown)

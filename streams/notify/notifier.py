@@ -63,11 +63,16 @@ class Notifier:
         limits = self._limits
         return math.ceil(at_once / limits.concurrency) * self._longest + at_once / limits.rate
 
-    async def tell(self, request: NotificationRequest) -> None:
+    async def tell(self, request: NotificationRequest, place: str | None = None) -> None:
         """Tell the customer of a request.
+
+        Arguments:
+            request: what to tell.
+            place: where it was read, as ``topic-partition@offset``.
 
         Raises:
             Skip: there is nobody to tell, they do not wish to be told, have been told, or their webhook is gone.
+            IdTaken: something else was told under the request's id.
             PermanentError: the receiver will never take it, or has been down for a while.
             TransientError: it may take it later.
             DependencyUnavailable: the database or the mail server is down.
@@ -81,7 +86,7 @@ class Notifier:
             raise Skip("opted out")
         if customer.gone:
             raise Skip(_GONE)
-        if not await claim(self._database, request.request_id, request.order_id, customer.channel):
+        if not await claim(self._database, request, customer.channel, place):
             raise Skip("already sent")
         try:
             await self._send(request, customer)
@@ -91,13 +96,13 @@ class Notifier:
         except RecordError as error:
             error.culprit = f"customer {customer.customer_id}"
             if isinstance(error, PermanentError):
-                await record(self._database, request.request_id, State.REFUSED)
+                await record(self._database, request, State.REFUSED)
             raise
         crash_point("after_notify")
-        await record(self._database, request.request_id, State.SENT)
+        await record(self._database, request, State.SENT)
 
     async def _turn_off(self, request: NotificationRequest, customer: Customer, error: WebhookGone) -> None:
-        await record(self._database, request.request_id, State.GONE)
+        await record(self._database, request, State.GONE)
         if await turn_off(self._database, customer):
             logger.warning(
                 "%s: the channel of the customer of request %s is off until 'paystream notifications load' sets it "
@@ -108,10 +113,10 @@ class Notifier:
         if customer.channel is Channel.EMAIL:
             letter = write_letter(request, customer.locale, self._zone)
             async with self._limits.turn(self._letters.host):
-                await self._letters.send(request.request_id, customer.address, letter)
+                await self._letters.send(request.identity, customer.address, letter)
         else:
             host = host_of(customer.address)
-            with self._down.attempt(host, request.request_id):
+            with self._down.attempt(host, request.identity):
                 async with self._limits.turn(host):
                     await self._webhooks.send(customer.address, customer.secret, request)
 

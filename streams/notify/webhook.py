@@ -118,7 +118,7 @@ class WebhookSender:
             {"type": request.template, "data": json.loads(ADAPTER.dump_json(request, by_alias=True))},
             ensure_ascii=False, separators=(",", ":"),
         ).encode()  # fmt: skip
-        headers = _headers(secret, header_id(request.request_id), int(time.time()), body)
+        headers = _headers(secret, header_id(request.identity), int(time.time()), body)
         who = f"webhook {host_of(url)}"
         try:
             answer = await self._poster.post(target, body, headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import pyarrow as pa
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from streams.failure.errors import FilesDisagree
 from streams.platform.ranges import ASIDE, FileRange, WaitingFile, noted_days
-from streams.platform.rows import SCHEMA, days_of
+from streams.platform.rows import SCHEMA, days_of, said_by
 from streams.platform.storage import Storage
 
 _COMPRESSION: Final = "zstd"
@@ -59,11 +59,13 @@ class Contents:
         offsets: of its rows.
         days: of its rows.
         range_days: of which its range has files, as it says itself.
+        said: of each row the record's id, and a digest of what it says.
     """
 
     offsets: list[int]
     days: frozenset[str]
     range_days: frozenset[str]
+    said: list[tuple[str, str]] = field(default_factory=list, compare=False)
 
 
 class Folder:
@@ -240,7 +242,8 @@ class Folder:
         if not intact:
             raise OSError("its columns are not ours")
         days = frozenset(days_of(table).unique().to_pylist())
-        return Contents(table["source_offset"].to_pylist(), days, noted_days(table.schema.metadata))
+        offsets = table["source_offset"].to_pylist()
+        return Contents(offsets, days, noted_days(table.schema.metadata), said_by(table))
 
 
 def _written_again(covered: FileRange) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.platform import PlatformOrder
+from models.identity import completed, digest_of
+from models.platform import OUTPUT, PlatformOrder
 from streams.failure.errors import InvalidRecord
 
 # models.money: twelve digits before the point and six after it, and a line's total is the like.
@@ -49,6 +50,8 @@ SCHEMA = pa.schema(
 """One row a record. Amounts are positive in cancellations too: ``kind`` says what to do with them."""
 
 _PLAIN = SCHEMA.names[:12]
+# By these two records of one id are compared, by the moment and by their lines: the other columns follow from them.
+_SAID = ("payment_id", "order_id", "customer_id", "method", "currency", "amount", "country")
 _LARGEST = 2**63 - 1
 # 2,000 orders of 20 lines take 100 ms, and a thread would not help: Arrow reads Python's objects with the GIL held.
 # 128 of them are some 6 ms between two chances for heartbeats and the other lanes.
@@ -104,6 +107,35 @@ async def as_batch_in_turns(rows: Sequence[PlatformRow]) -> pa.RecordBatch:
         await asyncio.sleep(0)
     (batch,) = pa.Table.from_batches(slices).combine_chunks().to_batches()
     return batch
+
+
+def said_by(table: pa.Table) -> list[tuple[str, str]]:
+    """Return each record's id, in the form of today, and a digest of what it says.
+
+    The digest is of what the row has, field by field; nobody keeps it, so what it is made of may change.
+    """
+    # Moments as numbers: with their time zone they would ask for the machine's time-zone files.
+    columns = [table["occurred_at"].cast(pa.int64()), *(table[name] for name in _SAID)]
+    plain = [[str(value) for value in column.to_pylist()] for column in columns]
+    lines = _lines_said(table["lines"])
+    return [
+        (completed(record_id, OUTPUT, kind), digest_of(*fields, *ordered))
+        for record_id, kind, ordered, *fields in zip(
+            table["record_id"].to_pylist(), table["kind"].to_pylist(), lines, *plain, strict=True
+        )
+    ]
+
+
+def _lines_said(column: pa.ChunkedArray) -> Iterator[list[str]]:
+    for chunk in column.chunks:
+        # All lines of all rows at once: row by row, they would be a dictionary each.
+        every = chunk.flatten()
+        fields = [every.field(name).to_pylist() for name in ("sku", "name", "quantity", "unit_price")]
+        written = ["\0".join(map(str, line)) for line in zip(*fields, strict=True)]
+        begin = 0
+        for length in pc.list_value_length(chunk).to_pylist():
+            yield sorted(written[begin : begin + length])
+            begin += length
 
 
 def days_of(rows: pa.Table | pa.RecordBatch) -> pa.ChunkedArray | pa.Array:

@@ -27,7 +27,8 @@ from streams.failure.errors import IdTaken
 
 # An event is seen after it has happened. But a shop that writes local time as UTC is up to 14 hours ahead, and its
 # replays must be recognised all the same.
-_CLOCKS_APART: Final = 86_400
+CLOCKS_APART: Final = 86_400
+"""Seconds by which an event may seem to have happened after it was seen."""
 
 
 class Identified(Protocol):
@@ -81,7 +82,7 @@ class Former(Generic[M]):
     @property
     def too_old(self) -> bool:
         """Whether the row was there before the event had happened, so that it is another's."""
-        return self.message.occurred_at.timestamp() > self.seen_at + _CLOCKS_APART
+        return self.message.occurred_at.timestamp() > self.seen_at + CLOCKS_APART
 
 
 @dataclass(frozen=True, slots=True)

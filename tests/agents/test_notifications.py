@@ -14,7 +14,7 @@ from streams.testing import batch, record
 async def test_each_request_is_told_and_what_cannot_be_is_counted_or_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
 
-    async def tell(request: object) -> None:
+    async def tell(request: object, place: str) -> None:
         if request == replace(REQUEST, customer_id=None):
             raise Skip("guest")
         if request == replace(REQUEST, order_id="refused"):

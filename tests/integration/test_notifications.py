@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,13 +21,23 @@ from support.payments import Raw
 from support.receiver import receiver
 from support.requests import REQUEST
 
+from models.cancellation import PaymentCancelled
 from models.notification import ADAPTER
 from streams.commands.notifications import notifications as command
 from streams.commands.notifications import read_customers
 from streams.database.engine import Database
 from streams.delivery import Outbox, Record, Skip
 from streams.delivery.status import State as LaneState
-from streams.failure.errors import DependencyUnavailable, ExitStatus, PermanentError, RecordError, TransientError
+from streams.failure.errors import (
+    DependencyUnavailable,
+    ExitStatus,
+    IdTaken,
+    PermanentError,
+    RecordError,
+    Stage,
+    TransientError,
+)
+from streams.notify.mail import message_id
 from streams.notify.mailbox import Mailbox
 from streams.notify.notifier import Notifier
 from streams.notify.webhook import WebhookDown, sign
@@ -86,11 +96,86 @@ async def test_what_was_claimed_and_never_recorded_is_sent_again_with_the_same_m
     await load_customers(database, [BY_MAIL])
     async with Mailbox() as mailbox, notifier(database, mailbox.port) as made:
         await made.tell(REQUEST)
-        await record(database, REQUEST.request_id, State.CLAIMED)  # as if it had died before it could say so
+        await record(database, REQUEST, State.CLAIMED)  # as if it had died before it could say so
         await made.tell(REQUEST)
     assert len(mailbox.letters) == 2
     assert len({letter["Message-ID"] for letter in mailbox.letters}) == 1
     assert (await entry(database)).attempts == 2
+
+
+CANCELLED = replace(
+    REQUEST, request_id="pay-1:cancellation-notification", order_id="C536365", template=PaymentCancelled.template
+)
+
+
+@pytest.mark.parametrize("former", [True, False], ids=["names of before", "names of today"])
+async def test_a_payment_and_a_cancellation_of_one_id_are_both_told_each_once(database: Database, former: bool) -> None:
+    await load_customers(database, [BY_MAIL])
+    requests = [replace(each, request_id="pay-1:notification") if former else each for each in (REQUEST, CANCELLED)]
+    async with Mailbox() as mailbox, notifier(database, mailbox.port) as made:
+        for each in requests:
+            await made.tell(each)
+        for each in (*requests, REQUEST, CANCELLED):
+            with pytest.raises(Skip, match="already sent"):
+                await made.tell(each)
+    assert len(mailbox.letters) == 2
+    assert len({letter["Message-ID"] for letter in mailbox.letters}) == 2
+
+
+@pytest.mark.parametrize("sent", [True, False])
+async def test_something_else_under_an_id_that_is_taken_is_not_told_and_says_where_the_first_is(
+    database: Database, sent: bool
+) -> None:
+    await load_customers(database, [BY_MAIL])
+    async with Mailbox() as mailbox, notifier(database, mailbox.port) as made:
+        await made.tell(REQUEST, "notification.requests-1@17")
+        if not sent:
+            await record(database, REQUEST, State.CLAIMED)
+        before = await entry(database)
+        with pytest.raises(IdTaken, match=r"the record at notification.requests-1@17 has the same id") as raised:
+            await made.tell(replace(REQUEST, order_id="536366"), "notification.requests-2@5")
+        assert raised.value.stage is Stage.VALIDATE
+    assert len(mailbox.letters) == 1
+    assert await entry(database) == before
+
+
+async def _as_before(database: Database, order_id: str, state: State) -> None:
+    """Leave what schema 0005 had of a request."""
+    async with database.transaction() as connection:
+        row = "('pay-1:notification', :order_id, 'email', :state, 1, 1300000000, NULL)"
+        columns = "request_id, order_id, channel, state, attempts, claimed_at, sent_at"
+        await connection.execute(
+            text(f"INSERT INTO notifications ({columns}) VALUES {row}"), {"order_id": order_id, "state": state.value}
+        )
+
+
+@pytest.mark.parametrize("former", [True, False], ids=["a record of before", "a record of today"])
+@pytest.mark.parametrize("state", [State.SENT, State.CLAIMED])
+async def test_what_was_told_before_the_upgrade_is_recognised_and_what_was_not_is_sent_again(
+    database: Database, state: State, former: bool
+) -> None:
+    await load_customers(database, [BY_MAIL])
+    await _as_before(database, REQUEST.order_id, state)
+    request = replace(REQUEST, request_id="pay-1:notification") if former else REQUEST
+    async with Mailbox() as mailbox, notifier(database, mailbox.port) as made:
+        with pytest.raises(Skip, match="already sent") if state is State.SENT else nullcontext():
+            await made.tell(request)
+        assert (await entry(database)).attempts == (1 if state is State.SENT else 2)
+        with pytest.raises(IdTaken):
+            await made.tell(replace(request, order_id="536366"))
+    expected = [] if state is State.SENT else [message_id(NotificationSettings().sender, REQUEST.request_id)]
+    assert [letter["Message-ID"] for letter in mailbox.letters] == expected
+
+
+async def test_a_cancellation_is_told_although_a_payment_of_its_id_was_before_the_upgrade(database: Database) -> None:
+    await load_customers(database, [BY_MAIL])
+    await _as_before(database, REQUEST.order_id, State.SENT)
+    async with Mailbox() as mailbox, notifier(database, mailbox.port) as made:
+        await made.tell(CANCELLED)
+        for each in (CANCELLED, REQUEST):
+            with pytest.raises(Skip, match="already sent"):
+                await made.tell(each)
+    assert len(mailbox.letters) == 1
 
 
 @pytest.mark.parametrize(
@@ -164,7 +249,7 @@ async def test_a_webhook_is_signed_and_a_repeat_has_the_same_id(database: Databa
     async with receiver() as hook, notifier(database) as made:
         await load_customers(database, [Customer("17850", Channel.WEBHOOK, hook.url, "en", SECRET)])
         await made.tell(REQUEST)
-        await record(database, REQUEST.request_id, State.CLAIMED)
+        await record(database, REQUEST, State.CLAIMED)
         await made.tell(REQUEST)
     first, again = hook.posts
     assert first.headers["webhook-id"] == again.headers["webhook-id"] == REQUEST.request_id
@@ -253,13 +338,13 @@ async def test_a_hundred_refusals_of_one_customer_halt_nobody_and_the_others_are
 
 
 async def test_a_former_owner_that_wakes_up_does_not_take_back_that_it_was_sent(database: Database) -> None:
-    await claim(database, REQUEST.request_id, "536365", Channel.EMAIL)
-    await record(database, REQUEST.request_id, State.SENT)
+    await claim(database, REQUEST, Channel.EMAIL)
+    await record(database, REQUEST, State.SENT)
     sent = await entry(database)
-    await record(database, REQUEST.request_id, State.REFUSED)
+    await record(database, REQUEST, State.REFUSED)
     assert await entry(database) == sent
     assert sent.sent_at is not None
-    assert await claim(database, REQUEST.request_id, "536365", Channel.EMAIL) == 0
+    assert await claim(database, REQUEST, Channel.EMAIL) == 0
 
 
 async def test_a_webhook_that_stays_away_is_a_dead_letter_at_once_while_others_are_told(
@@ -283,7 +368,7 @@ async def test_a_webhook_that_stays_away_is_a_dead_letter_at_once_while_others_a
 
 
 async def test_two_that_claim_at_once_count_as_two_attempts(database: Database) -> None:
-    attempts = await asyncio.gather(*(claim(database, "r", "1", Channel.EMAIL) for _ in range(5)))
+    attempts = await asyncio.gather(*(claim(database, REQUEST, Channel.EMAIL) for _ in range(5)))
     assert sorted(attempts) == [1, 2, 3, 4, 5]
 
 
@@ -330,6 +415,26 @@ def _stored(url: str, customer_id: str) -> Customer:
     return found
 
 
+def test_requests_are_found_by_the_name_that_they_had_before(database_url: str) -> None:
+    async def tell() -> None:
+        async with opened(database_url) as database:
+            for name in (
+                "7:order-notification",
+                "7:cancellation-notification",
+                "7:8:order-notification",
+                "7%:order-notification",
+            ):
+                await claim(database, replace(REQUEST, request_id=name), Channel.EMAIL)
+
+    asyncio.run(tell())
+    shown = run(database_url, "show", "7:notification").output
+    assert [line.split()[1] for line in shown.splitlines() if line.startswith("request:")] == [
+        "7:cancellation-notification", "7:order-notification",
+    ]  # fmt: skip
+    assert "7:order-notification" in run(database_url, "show", "7:order-notification").output
+    assert run(database_url, "show", "8:notification").exit_code == ExitStatus.FAILED
+
+
 def test_the_ledger_is_shown_in_lines_of_80_columns_and_the_state_comes_first(database_url: str) -> None:
     states = {
         "pay-7:order-notification": State.CLAIMED,
@@ -340,8 +445,9 @@ def test_the_ledger_is_shown_in_lines_of_80_columns_and_the_state_comes_first(da
     async def tell() -> None:
         async with opened(database_url) as database:
             for request_id, state in states.items():
-                await claim(database, request_id, "7", Channel.EMAIL)
-                await record(database, request_id, state)
+                request = replace(REQUEST, request_id=request_id, order_id="7")
+                await claim(database, request, Channel.EMAIL)
+                await record(database, request, state)
 
     asyncio.run(tell())
     shown = run(database_url, "show", "7").output

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from aiokafka.structs import OffsetAndMetadata
 from click.testing import CliRunner, Result
 from support.agent import running, unique
 from support.kafka import create_topic, produce, recreate_declared_topics
-from support.orders import order
+from support.orders import ORDER, order
 from support.payments import Raw
 
 from agents.platform import handler
@@ -42,13 +43,13 @@ def topics(kafka: Cluster) -> Cluster:
     return kafka
 
 
-def check(servers: str, app_id: str, folder: Path, **more: str) -> Result:
+def check(servers: str, app_id: str, folder: Path, *, arguments: Sequence[str] = (), **more: str) -> Result:
     settings.cache_clear()
     environment = {
         "PAYSTREAM_APP_ID": app_id, "PAYSTREAM_PLATFORM__FOLDER": str(folder),
         "PAYSTREAM_KAFKA__BOOTSTRAP_SERVERS": servers, **more,
     }  # fmt: skip
-    return CliRunner().invoke(command, ["check"], env=environment)
+    return CliRunner().invoke(command, ["check", *arguments], env=environment)
 
 
 def write(folder: Path, first: int, end: int, partition: int = 0) -> list[Path]:
@@ -85,6 +86,62 @@ def three_ranges(servers: str, app_id: str, folder: Path) -> list[Path]:
     files = [file for first in (0, 10, 20) for file in write(folder, first, first + 10)]
     commit(servers, app_id, 30, Mark(20, TOKEN, 0, DAYS[0]))
     return files
+
+
+# -- ids -----------------------------------------------------------------------------------------
+
+
+def write_records(folder: Path, *records: bytes, partition: int = 0) -> None:
+    """Write records as they are on the wire to where readers look, from the first offset on."""
+    rows = [
+        PlatformRow(ADAPTER.validate_json(each), PLATFORM_ORDERS, partition, offset)
+        for offset, each in enumerate(records)
+    ]
+    into = Folder(str(folder))
+    for day, table in by_day([as_batch(rows)]).items():
+        file = WaitingFile(PLATFORM_ORDERS, partition, 0, TOKEN, day)
+        into.write_aside(file, table)
+        into.publish([file], len(records))
+
+
+def made(payment_id: str = "555", **changes: Any) -> bytes:
+    """Write the record of a payment."""
+    return json.dumps({**ORDER, "recordId": f"{payment_id}:order-platform", **changes}).encode()
+
+
+def test_records_of_one_id_that_say_different_things_are_named_with_their_places(
+    topics: Cluster, tmp_path: Path
+) -> None:
+    app_id = unique("shop")
+    other = [{**ORDER["lines"][0], "sku": "SHEET"}]
+    write_records(tmp_path, made(), made("7"), made(orderId="2"), made())
+    write_records(tmp_path, made("7", lines=other), made("8"), partition=3)
+    commit(topics.bootstrap_servers, app_id, 4, Mark(0, TOKEN, 0, DAYS[0]))
+    commit(topics.bootstrap_servers, app_id, 2, Mark(0, TOKEN, 0, DAYS[0]), partition=3)
+    found = check(topics.bootstrap_servers, app_id, tmp_path)
+    assert found.exit_code == ExitStatus.FAILED
+    assert "555:order-platform is the id of 2 different records: 0@0, 0@2\n" in found.output
+    assert "7:order-platform is the id of 2 different records: 0@1, 3@0\n" in found.output
+    assert "8:order" not in found.output
+    names = ("--reviewed", "7:order-platform", "--reviewed", "555:order-platform")
+    known = check(topics.bootstrap_servers, app_id, tmp_path, arguments=names)
+    assert known.exit_code == 0, known.output
+    assert known.output.count("which was reviewed") == 2
+
+
+def test_repeats_and_events_of_two_kinds_with_one_id_are_right_whatever_form_their_ids_have(
+    topics: Cluster, tmp_path: Path
+) -> None:
+    app_id = unique("shop")
+    back = {"kind": "cancellation", "orderId": "k-1", "method": None}
+    write_records(
+        tmp_path,
+        made(), made(), made(recordId="555:platform"), made(recordId="555:platform", **back),
+        made(recordId="555:cancellation-platform", **back), made(amount="5.0"),
+    )  # fmt: skip
+    commit(topics.bootstrap_servers, app_id, 6, Mark(0, TOKEN, 0, DAYS[0]))
+    found = check(topics.bootstrap_servers, app_id, tmp_path)
+    assert found.exit_code == 0, found.output
 
 
 # -- brokers and settings ----------------------------------------------------------------------------
