@@ -28,13 +28,7 @@ from streams.delivery.status import LaneStatus, Standing, State
 from streams.delivery.surroundings import Surroundings
 from streams.delivery.waiting import Waiting
 from streams.failure.budget import DeadLetterBudget
-from streams.failure.errors import (
-    BudgetExceeded,
-    LaneHalted,
-    LaneWouldNotStop,
-    MachineryFailure,
-    PaystreamError,
-)
+from streams.failure.errors import BudgetExceeded, LaneHalted, LaneWouldNotStop, MachineryFailure, PaystreamError
 from streams.failure.policy import Pause, Retry
 from streams.kafka.broker_step import describe
 

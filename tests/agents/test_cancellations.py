@@ -41,7 +41,7 @@ async def test_a_cancellation_takes_its_order_back_everywhere(deliver: Deliver) 
     assert movement["lines"] == [{"sku": "HEART", "quantity": -4}]
     assert (fact["kind"], fact["revenue"], fact["units"]) == ("refund", "10.20", 4)
     ids = {dict(output.headers)["ce_id"].decode() for output in taken.outputs}
-    assert ids == {f"can-C1:{kind}" for kind in ("platform", "notification", "inventory", "analytics")}
+    assert ids == {f"can-C1:cancellation-{kind}" for kind in ("platform", "notification", "inventory", "analytics")}
 
 
 async def test_what_follows_names_the_cancellation_for_its_cause_and_its_order_for_a_key(deliver: Deliver) -> None:

@@ -107,7 +107,7 @@ async def test_the_envelope_names_the_cause_the_order_and_the_kind(deliver: Deli
         kind, type_ = CONSEQUENCES[topic]
         assert headers == {
             "ce_specversion": b"1.0",
-            "ce_id": f"evt-1:{kind}".encode(),
+            "ce_id": f"evt-1:order-{kind}".encode(),
             "ce_source": b"/paystream/payments",
             "ce_type": type_,
             "ce_time": b"2010-12-01T08:26:03Z",
@@ -138,7 +138,7 @@ async def test_a_plain_spring_producer_is_understood_and_its_payment_id_takes_th
     deliver: Deliver, headers: list[tuple[str, bytes]]
 ) -> None:
     for topic, written in headers_of(await deliver(payments, payment(headers=headers))).items():
-        assert written["ce_id"] == f"pay-536365:{CONSEQUENCES[topic][0]}".encode()
+        assert written["ce_id"] == f"pay-536365:order-{CONSEQUENCES[topic][0]}".encode()
         assert written["ce_causationid"] == b"pay-536365"
         assert written["ce_time"] == b"2010-12-01T08:26:00+00:00"
         assert "__TypeId__" not in written

@@ -22,14 +22,16 @@ from support.kafka import admin, create_topic, make_anew, produce, read_topic
 from support.payments import Raw
 from support.waiting import eventually
 
+from streams.database.effects import Declined
 from streams.database.engine import Database
 from streams.database.in_database import InDatabase
 from streams.database.offsets import LaneOffset, lane_offsets, seek
 from streams.delivery import Outbox, Record
 from streams.delivery.status import State
-from streams.failure.errors import AgentContractBroken, EffectsRefused, LaneFenced, PermanentError
+from streams.failure.errors import AgentContractBroken, EffectsRefused, InvalidRecord, LaneFenced, PermanentError
 from streams.kafka.topic_id import _TopicIdRequest, topic_id
 from streams.sandbox import Cluster
+from streams.settings import FailureSettings
 
 
 @dataclass(slots=True)
@@ -311,6 +313,95 @@ async def test_a_batch_that_is_refused_again_and_again_writes_none_of_its_dead_l
         await agent.consumed()
     assert await _noted(database) == ["0", "too long to be noted"]
     assert [each.value for each in await read_topic(kafka.bootstrap_servers, topic + ".DLT")] == [b"1"]
+
+
+@dataclass(slots=True)
+class Numbers(Notes):
+    """Effects of somebody's own: no number above 99, which it says only once it has written it."""
+
+    async def apply(self, connection: AsyncConnection, effects: Sequence[str]) -> Sequence[Declined]:
+        await Notes.apply(self, connection, effects)
+        return [
+            Declined(index, InvalidRecord("more than 99"))
+            for index, number in enumerate(effects)
+            if number.isdecimal() and int(number) > 99
+        ]
+
+
+def note_twice(record: Record, out: Outbox) -> None:
+    """Ask for two effects and an output."""
+    out.effect("first")
+    note(record, out)
+    out.emit(record.topic + ".seen", record.value)
+
+
+async def test_effects_are_declined_one_by_one_and_become_dead_letters_like_any_other(
+    kafka: Cluster, database: Database
+) -> None:
+    await _prepare(database)
+    topic, group = await _topic(kafka), unique("group")
+    await create_topic(kafka.bootstrap_servers, topic + ".seen", 1)
+    values = [b"1", b"100", b"2", b"200", b"3"]
+    await produce(kafka.bootstrap_servers, topic, [Raw(0, b"k", value) for value in values])
+    finish = InDatabase(database, Numbers())
+    async with running(kafka.bootstrap_servers, [topic], note_twice, group=group, finish=finish) as agent:
+        await agent.consumed()
+        tally = agent.source.meter.tally
+        assert (tally.consumed, tally.processed, dict(tally.dead_letters)) == (5, 3, {"validate": 2})
+    assert sorted(await _noted(database)) == ["1", "2", "3", "first", "first", "first"]
+    assert await _offset(database) == 5
+    assert [each.value for each in await read_topic(kafka.bootstrap_servers, topic + ".seen")] == [b"1", b"2", b"3"]
+    letters = await read_topic(kafka.bootstrap_servers, topic + ".DLT")
+    assert [each.value for each in letters] == [b"100", b"200"]
+    headers = dict(letters[0].headers)
+    assert headers["x-error-reason"] == b"more than 99"
+    assert headers["x-error-stage"] == b"validate"
+    assert headers["kafka_dlt-original-offset"] == (1).to_bytes(8, "big")
+    assert headers["kafka_dlt-original-consumer-group"] == group.encode()
+
+
+async def test_a_flood_of_declined_effects_halts_the_lane_as_any_other_does(kafka: Cluster, database: Database) -> None:
+    await _prepare(database)
+    topic = await _topic(kafka)
+    await produce(kafka.bootstrap_servers, topic, [Raw(0, b"k", b"%d" % n) for n in (1, *range(100, 120))])
+    failure = FailureSettings(max_consecutive_dead_letters=7, pause_interval=0.02)
+    finish = InDatabase(database, Numbers())
+    async with running(kafka.bootstrap_servers, [topic], note, finish=finish, failure=failure) as agent:
+        await eventually(lambda: agent.source.lanes and agent.lane(0).state is State.HALTED, "the lane to halt")
+        assert "7 records in a row were dead-lettered" in agent.lane(0).reason
+    assert await _offset(database) == 8
+    assert await _noted(database) == ["1"]
+    assert len(await read_topic(kafka.bootstrap_servers, topic + ".DLT")) == 7
+
+
+class Dying(Database):
+    """A database that goes away once, before a commit that moves an offset, when letters are written already."""
+
+    died = False
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        with self._seeing_trouble():
+            async with super().transaction() as connection:
+                yield connection
+                lanes = await connection.execute(text("SELECT next_offset FROM consumer_offsets"))
+                if not self.died and any(offset is not None for offset in lanes.scalars()):
+                    self.died = True
+                    raise ConnectionResetError("gone before the commit")
+
+
+async def test_a_commit_that_fails_loses_no_letter_of_a_declined_record(kafka: Cluster, database_url: str) -> None:
+    database = Dying(settings_for(database_url))
+    await _prepare(database)
+    topic = await _topic(kafka)
+    await produce(kafka.bootstrap_servers, topic, [Raw(0, b"k", value) for value in (b"1", b"100", b"2")])
+    async with running(kafka.bootstrap_servers, [topic], note, finish=InDatabase(database, Numbers())) as agent:
+        await agent.consumed()
+        assert agent.source.meter.tally.dead_lettered == 1
+    assert database.died
+    assert await _noted(database) == ["1", "2"]
+    assert {each.value for each in await read_topic(kafka.bootstrap_servers, topic + ".DLT")} == {b"100"}
+    await database.close()
 
 
 async def test_effects_that_the_database_refuses_halt_the_lane_and_change_nothing(

@@ -126,6 +126,111 @@ async def test_a_batch_lets_others_run_while_its_handlers_never_wait() -> None:
     assert len(seen_by_others & set(range(1, 1000))) >= 5
 
 
+# -- effects that are declined ---------------------------------------------------------------------
+
+TAKEN = InvalidRecord("its id is taken")
+
+
+def ask(record: Record, out: Outbox) -> None:
+    copy(record, out)
+    out.effect(record.offset)
+    out.effect(-record.offset)
+
+
+async def test_of_each_effect_it_is_known_which_record_asks_for_it() -> None:
+    taken = orders(3)
+    failing = {11: [InvalidRecord("no")]}
+
+    def handler(record: Record, out: Outbox) -> None:
+        ask(record, out)
+        if failing.get(record.offset):
+            raise failing[record.offset].pop()
+
+    await attempt(taken, handler)
+    settled = settle(taken)
+    assert (settled.effects, settled.askers) == ([10, -10, 12, -12], [10, 10, 12, 12])
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["function", "coroutine"])
+async def test_a_record_whose_effect_is_declined_is_a_dead_letter_and_nothing_of_it_happens(slow: bool) -> None:
+    async def slowly(record: Record, out: Outbox) -> None:
+        await asyncio.sleep(0)
+        ask(record, out)
+
+    taken, handler = orders(4), slowly if slow else ask
+    assert await attempt(taken, handler) == Done()
+    assert settle(taken).tally == Tally(processed=4)
+    taken.decline({11: TAKEN})
+    assert await attempt(taken, handler) == Done()
+    settled = settle(taken)
+    assert (settled.effects, settled.first_offset, settled.next_offset) == ([10, -10, 12, -12, 13, -13], 10, 14)
+    assert copied(settled) == [10, 12, 13]
+    assert (settled.tally.processed, dict(settled.tally.dead_letters)) == (3, {"validate": 1})
+    (letter,) = [output for output in settled.outputs if output.topic == "orders.DLT"]
+    headers = dict(letter.headers)
+    assert (letter.key, letter.value) == (b"k11", b"11")
+    assert (headers["x-error-reason"], headers["x-attempts"]) == (b"its id is taken", b"1")
+    assert headers["kafka_dlt-original-offset"] == (11).to_bytes(8, "big")
+
+
+async def test_only_what_is_not_committed_is_handled_again() -> None:
+    taken = orders(4)
+    handler = Failing({12: [TransientError()]})
+    await attempt(taken, handler)
+    settle(taken)
+    taken.committed()
+    await attempt(taken, handler)
+    settle(taken)
+    taken.decline({13: TAKEN})
+    await attempt(taken, handler)
+    assert handler.seen == [10, 11, 12, 12, 13, 12]
+    assert settle(taken).first_offset == 12
+
+
+async def test_another_may_be_declined_after_the_first() -> None:
+    taken = orders(3)
+    await attempt(taken, ask)
+    for declined in (11, 10):
+        settle(taken)
+        taken.decline({declined: TAKEN})
+        await attempt(taken, ask)
+    settled = settle(taken)
+    assert (settled.askers, settled.tally.dead_lettered) == ([12, 12], 2)
+
+
+async def test_declined_effects_are_taken_from_the_budget_and_the_batch_halts_where_it_is_spent() -> None:
+    budget = DeadLetterBudget(BudgetLimits(consecutive=2, share=1.0, window=1000))
+    taken = Batch(orders(6).records, ORDERS, budget)
+    before = budget.state()
+    await attempt(taken, ask)
+    settle(taken)
+    taken.decline(dict.fromkeys((11, 12, 13, 14), TAKEN))
+    assert budget.state() == before
+    verdict = await attempt(taken, ask)
+    assert isinstance(verdict, Halt)
+    assert "2 records in a row were dead-lettered" in verdict.reason
+    settled = settle(taken)
+    assert (settled.next_offset, settled.tally.processed, settled.tally.dead_lettered) == (13, 1, 2)
+
+
+@pytest.mark.parametrize("errors", [{}, {99: TAKEN}, {13: TAKEN}], ids=["nobody", "another batch's", "not settled yet"])
+async def test_what_nobody_has_asked_for_cannot_be_declined(errors: dict[int, InvalidRecord]) -> None:
+    taken = orders(4)
+    await attempt(taken, Failing({13: [TransientError()]}))
+    settle(taken)
+    with pytest.raises(AgentContractBroken, match="declined"):
+        taken.decline(errors)
+
+
+async def test_without_a_dead_letter_topic_a_declined_record_is_counted_as_skipped() -> None:
+    taken = orders(2, rules=replace(ORDERS, dead_letter_suffix=None))
+    await attempt(taken, ask)
+    settle(taken)
+    taken.decline({10: TAKEN})
+    await attempt(taken, ask)
+    assert dict(settle(taken).tally.skipped) == {"validate": 1}
+
+
 # -- savepoints ------------------------------------------------------------------------------------
 
 

@@ -88,11 +88,11 @@ def test_a_dead_letter_is_the_very_bytes_of_its_record_whatever_their_size(value
 
 def test_what_was_drained_is_not_handed_over_again(outbox: Outbox) -> None:
     outbox.emit("mails", b"one")
-    drained, _ = outbox.drain()
+    drained, *_ = outbox.drain()
     outbox.emit("mails", b"two")
     assert [output.value for output in drained] == [b"one"]
     assert [output.value for output in outbox.drain()[0]] == [b"two"]
-    assert outbox.drain() == ([], [])
+    assert outbox.drain() == ([], [], [])
 
 
 COUNTERS = st.dictionaries(st.sampled_from(["decode", "validate", "guest"]), st.integers(0, 99)).map(Counter)
@@ -126,7 +126,7 @@ def test_effects_are_taken_back_with_the_outputs_of_their_record(outbox: Outbox)
     outbox.effect("three")
     assert outbox.effects == ["one", "three"]
     assert outbox.outputs == []
-    assert outbox.drain() == ([], ["one", "three"])
+    assert outbox.drain() == ([], ["one", "three"], [ORDER.offset, ORDER.offset])
     assert outbox.effects == []
 
 
