@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from pydantic import ConfigDict, TypeAdapter
 
-from models.identity import FORMER_REFUND, FORMER_SALE, completed, consequence_id, digest_of, exactly, former_id
+from models.identity import FORMER_REFUND, FORMER_SALE, completed, consequence_id, digest_of, exactly, former_id, moment
 from models.money import Amount, Currency, written
 from models.order import OrderEvent, Pieces, SaleKind, by_article
 from models.wire import WIRE, ConsequenceId, Identifier, Moment
@@ -86,7 +86,7 @@ class SaleFact:
         """Tell it from another fact of the same id."""
         lines = sorted([f"{line.sku}\0{line.quantity}\0{exactly(line.revenue)}" for line in self.lines])
         return digest_of(
-            self.kind, self.order_id, self.occurred_at.isoformat(), self.country, self.currency,
+            self.kind, self.order_id, moment(self.occurred_at), self.country, self.currency,
             exactly(self.revenue), str(self.units), *lines,
         )  # fmt: skip
 

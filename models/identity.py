@@ -11,6 +11,7 @@ as those retain them, and rows in tables for longer: from what a record says it 
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
@@ -65,6 +66,11 @@ def digest_of(*parts: str) -> str:
 def differ(one: str, other: str) -> bool:
     """Tell whether two digests are of different contents; what a later version has made cannot be compared."""
     return one != other and one.startswith(_VERSION) and other.startswith(_VERSION)
+
+
+def moment(value: datetime) -> str:
+    """Write a moment for a digest, in seconds since 1970: a third of the time that RFC 3339 would take."""
+    return str(value.timestamp())
 
 
 def exactly(value: Decimal) -> str:

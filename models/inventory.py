@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from pydantic import ConfigDict, TypeAdapter
 
-from models.identity import FORMER_REFUND, FORMER_SALE, completed, consequence_id, digest_of, former_id
+from models.identity import FORMER_REFUND, FORMER_SALE, completed, consequence_id, digest_of, former_id, moment
 from models.order import OrderEvent, Pieces
 from models.wire import WIRE, ConsequenceId, Identifier, Moment
 
@@ -71,7 +71,7 @@ class StockMovement:
     def digest(self) -> str:
         """Tell it from another movement of the same id."""
         lines = sorted([f"{line.sku}\0{line.quantity}" for line in self.lines])
-        return digest_of(self.order_id, self.occurred_at.isoformat(), *lines)
+        return digest_of(self.order_id, moment(self.occurred_at), *lines)
 
     def to_json(self) -> bytes:
         """Write it as it goes on the wire."""

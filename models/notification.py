@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from pydantic import ConfigDict, TypeAdapter
 
-from models.identity import FORMER_REFUND, FORMER_SALE, completed, consequence_id, digest_of, exactly, former_id
+from models.identity import FORMER_REFUND, FORMER_SALE, completed, consequence_id, digest_of, exactly, former_id, moment
 from models.money import Amount, Currency
 from models.order import OrderEvent
 from models.wire import WIRE, ConsequenceId, Identifier, Moment
@@ -65,7 +65,7 @@ class NotificationRequest:
         """Tell it from another request of the same id."""
         return digest_of(
             self.order_id, self.customer_id or "", self.template, self.currency, exactly(self.amount),
-            self.occurred_at.isoformat(), self.country,
+            moment(self.occurred_at), self.country,
         )  # fmt: skip
 
     def to_json(self) -> bytes:

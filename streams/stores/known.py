@@ -113,7 +113,8 @@ class Known:
         (key,) = table.primary_key.columns.keys()
         name = table.name
         self._insert = (
-            f"INSERT INTO {name} ({key}, seen_at, digest, place) {{rows}} "
+            f"INSERT INTO {name} ({key}, seen_at, digest, place) "
+            "SELECT name, CAST(:now AS BIGINT), digest, place FROM ({rows}) AS asked WHERE true "
             f"ON CONFLICT ({key}) DO NOTHING RETURNING {key}"
         )
         self._there = (
@@ -160,11 +161,8 @@ class Known:
 
     async def _note(self, connection: AsyncConnection, rows: Iterable[tuple[str, str, str]]) -> set[str]:
         """Insert rows; return the names of those that were not there."""
-        now = int(time.time())
-        statement = with_rows(connection, self._insert, name=str, seen_at=int, digest=str, place=str)
-        noted = await connection.execute(
-            statement, packed([(name, now, digest, place) for name, digest, place in rows])
-        )
+        statement = with_rows(connection, self._insert, name=str, digest=str, place=str)
+        noted = await connection.execute(statement, {**packed(list(rows)), "now": int(time.time())})
         return set(noted.scalars())
 
     async def _look_up(

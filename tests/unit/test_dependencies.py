@@ -110,7 +110,7 @@ MAY_USE: dict[str, set[str]] = {
     # the ends
     "streams.http": {"streams.failure"},
     "streams.database": {"streams.delivery", "streams.failure", "streams.kafka", "streams.settings"},
-    "streams.stores": {"models", "streams.database"},
+    "streams.stores": {"models", "streams.database", "streams.failure"},
     "streams.platform": {
         "models", "streams.delivery", "streams.failure", "streams.http", "streams.kafka", "streams.settings",
     },
