@@ -211,7 +211,9 @@ def _show_same_ids(several: Sequence[SameId], reviewed: Sequence[str]) -> int:
     for each in [*unknown[:_SAME_IDS_SHOWN], *(each for each in several if each.name in known)]:
         places = ", ".join(each.places[:_SAME_IDS_SHOWN])
         note = ", which was reviewed" if each.name in known else ""
-        click.echo(f"{printable(one_line(each.name))} is the id of {len(each.places)} different records{note}: {places}")
+        click.echo(
+            f"{printable(one_line(each.name))} is the id of {len(each.places)} different records{note}: {places}"
+        )
     if len(unknown) > _SAME_IDS_SHOWN:
         click.echo(f"and {len(unknown) - _SAME_IDS_SHOWN:,} more ids of different records")
     return len(unknown)

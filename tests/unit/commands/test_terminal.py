@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +18,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from support.databases import opened, upgraded
+from support.placed import placed
+from support.requests import REQUEST
 
 from models.analytics import SaleFact, SaleLine
 from models.inventory import StockLine, StockMovement
@@ -132,9 +135,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
         await upgraded(url)
         async with opened(url) as database:
             async with database.transaction() as connection:
-                await StockEffects().apply(connection, [StockMovement("p:i", TEXT, NOW, (StockLine(TEXT, 3),))])
-                await SalesEffects().apply(connection, [fact])
-            await claim(database, TEXT + ":notification", TEXT, Channel.EMAIL)
+                await StockEffects().apply(connection, placed([StockMovement("p:i", TEXT, NOW, (StockLine(TEXT, 3),))]))
+                await SalesEffects().apply(connection, placed([fact]))
+            request = replace(REQUEST, request_id=f"{TEXT}:order-notification", order_id=TEXT)
+            await claim(database, request, Channel.EMAIL)
 
     asyncio.run(fill())
     return url
