@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import click
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
-from aiokafka.structs import OffsetAndMetadata
 from rich.table import Column, Table
 
 from streams.commands.command import asynchronous, extra
@@ -20,6 +20,8 @@ from streams.failure.errors import BrokerUnreachable, ExitStatus, PaystreamError
 from streams.failure.policy import one_line
 from streams.kafka.clients import close_consumer, connect, make_consumer, silent_clients
 from streams.kafka.group_offsets import committed_position
+from streams.kafka.offset_note import OffsetNote
+from streams.kafka.topic_id import topic_identity
 from streams.settings import KafkaSettings, Settings, Sink, settings
 from streams.topics import PLATFORM_ORDERS
 
@@ -33,6 +35,21 @@ _SAME_IDS_SHOWN: Final = 20
 # The agent's name: a group is <app id>.<agent>.
 _AGENT: Final = "platform"
 _STYLES: Final = {"complete": "green", "see below": "bold red", "nothing yet": "dim"}
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What the group has committed of a partition.
+
+    Attributes:
+        offset: where it goes on.
+        note: what came with it.
+        former: whether it is of a topic that was deleted since.
+    """
+
+    offset: int
+    note: OffsetNote
+    former: bool
 
 
 @click.group()
@@ -134,7 +151,7 @@ async def _partitions(kafka: KafkaSettings) -> set[int]:
     return set(found)
 
 
-async def _positions(chosen: Settings, partitions: Iterable[int]) -> dict[int, OffsetAndMetadata]:
+async def _positions(chosen: Settings, partitions: Iterable[int]) -> dict[int, Position]:
     """Ask what the agent's group has committed, without joining it.
 
     Raises:
@@ -155,13 +172,16 @@ async def _positions(chosen: Settings, partitions: Iterable[int]) -> dict[int, O
         await close_consumer(consumer)
 
 
-async def _ask(consumer: AIOKafkaConsumer, group: str, partitions: Iterable[int]) -> dict[int, OffsetAndMetadata]:
+async def _ask(consumer: AIOKafkaConsumer, group: str, partitions: Iterable[int]) -> dict[int, Position]:
     await consumer.start()
     found = {}
+    topic = await topic_identity(consumer._client, TopicPartition(PLATFORM_ORDERS, 0))
     for number in partitions:
         position = await committed_position(consumer, group, TopicPartition(PLATFORM_ORDERS, number))
         if position is not None:
-            found[number] = position
+            note = OffsetNote.of(position.metadata)
+            former = topic is not None and topic.is_another_than(note.topic)
+            found[number] = Position(position.offset, note, former)
     return found
 
 
@@ -171,16 +191,17 @@ def _as_ours(error: KafkaError, kafka: KafkaSettings) -> SetupError:
     return SetupError(f"the brokers at {kafka.bootstrap_servers} said: {error}")
 
 
-def _committed(before: Mapping[int, OffsetAndMetadata], after: Mapping[int, OffsetAndMetadata]) -> dict[int, Committed]:
+def _committed(before: Mapping[int, Position], after: Mapping[int, Position]) -> dict[int, Committed]:
     from streams.platform.check import Committed
     from streams.platform.ranges import Mark
 
-    nothing = OffsetAndMetadata(0, "")
+    nothing = Position(0, OffsetNote(), former=False)
     found = {}
     for number in before.keys() | after.keys():
         position = before.get(number, nothing)
         # What is forgotten meanwhile (the group was deleted) was there when the files were listed.
-        found[number] = Committed(position.offset, Mark.of(position.metadata), after.get(number, position).offset)
+        latest = after.get(number, position)
+        found[number] = Committed(position.offset, Mark.of(position.note), latest.offset, latest.former)
     return found
 
 

@@ -42,7 +42,6 @@ from streams.delivery.crash_points import crash_point
 from streams.delivery.guarantee import Finisher
 from streams.failure.errors import DependencyUnavailable, EffectsRefused, LaneFenced, TopicMadeAnew
 from streams.kafka.clients import make_producer
-from streams.kafka.topic_id import topic_id
 from streams.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
@@ -117,9 +116,10 @@ class DatabaseFinisher(Finisher, Generic[E]):
             EffectsRefused: a table, or the right to it, is missing.
             TopicMadeAnew: the offset is of a topic that was deleted since.
         """
-        there = await topic_id(self._client, self._source.topic)
+        await self.topic.begin()
+        there = self.topic.began_with
         try:
-            await self._take_over(None if there is None else str(there))
+            await self._take_over(None if there is None else str(there.id))
         except Exception as error:
             if is_database_error(error):
                 raise self._refusal("be taken over", error) from error
@@ -144,7 +144,11 @@ class DatabaseFinisher(Finisher, Generic[E]):
             told = taken.returning(columns.epoch, columns.next_offset, columns.topic_id)
             row = (await connection.execute(told)).one()
             if topic not in (None, row.topic_id):
-                raise self._made_anew(row.next_offset, row.topic_id, topic)
+                raise TopicMadeAnew(
+                    f"{self._group} is to go on at offset {row.next_offset} of {self._source.topic}-"
+                    f"{self._source.partition}, but that was in a topic that was deleted since (its id was "
+                    f"{row.topic_id}, and is {topic} now). {self._decide()}"
+                )
         self._epoch, self._offset = row.epoch, row.next_offset
 
     async def finish(self, settled: Settled) -> Sequence[Settled]:
@@ -155,8 +159,18 @@ class DatabaseFinisher(Finisher, Generic[E]):
             EffectsRefused: it refuses the effects.
             LaneFenced: another owner has the lane.
             EffectsDeclined: effects of some records must not happen.
+            TopicMadeAnew: what was read may be of another topic than that of the offset.
         """
-        await self._persist(settled)
+        try:
+            await self._persist(settled)
+        except TopicMadeAnew as error:
+            if self._offset is None:
+                raise  # it has no offset yet, and so no topic that it is of
+            raise TopicMadeAnew(
+                f"{self._source.topic} was deleted and made anew while {self._group} was at offset {self._offset} of "
+                f"{self._source.topic}-{self._source.partition}. What was read and not committed is given up. "
+                f"{self._decide()}"
+            ) from error
         self._delivered = None
         self._offset = settled.next_offset
         crash_point("after_offsets")
@@ -170,7 +184,8 @@ class DatabaseFinisher(Finisher, Generic[E]):
     async def _persist(self, settled: Settled) -> None:
         for _ in range(_CONFLICTS_ALLOWED):
             try:
-                async with self._database.transaction() as connection:
+                # The question is answered before the transaction is committed.
+                async with self._database.transaction() as connection, self.topic.required():
                     if await self._move(connection, settled.next_offset):
                         if settled.effects:
                             await self._apply(connection, settled)
@@ -215,12 +230,10 @@ class DatabaseFinisher(Finisher, Generic[E]):
             "database check' tells more"
         )
 
-    def _made_anew(self, offset: int, former: str, now: str) -> TopicMadeAnew:
-        return TopicMadeAnew(
-            f"{self._group} is to go on at offset {offset} of {self._source.topic}-{self._source.partition}, but that "
-            f"was in a topic that was deleted since (its id was {former}, and is {now} now). Decide where to go on, "
-            f"as in 'paystream database seek {self._group} {self._source.topic} beginning': what was done already is "
-            "known by its id, and not done again"
+    def _decide(self) -> str:
+        return (
+            f"Decide where to go on, as in 'paystream database seek {self._group} {self._source.topic} beginning': "
+            "what was done already is known by its id, and not done again"
         )
 
     def _row(self) -> ColumnElement[bool]:
@@ -250,10 +263,10 @@ class DatabaseFinisher(Finisher, Generic[E]):
     async def _tell_kafka(self) -> None:
         """Commit the group's offset too, for tools that show lag; a failure is of no consequence."""
         told = None
-        while told != self._offset:
+        while self._offset is not None and told != self._offset:
             told = self._offset
             try:
-                await self._consumer.commit({self._source: told})
+                await self._consumer.commit({self._source: self.topic.note(told)})
             except (KafkaError, ValueError) as error:
                 logger.debug("%s: the offset is in the database, but not in Kafka: %s", self._group, error)
                 return

@@ -87,7 +87,8 @@ class Committing:
         crash_point("after_commit")
 
     async def idle(self) -> None:
-        """Nothing arrives: commit what is held, if it is due."""
+        """Nothing arrives: see that the topic is the same, and commit what is held, if it is due."""
+        await self.finisher.topic.glance()
         if self.finisher.holding:
             await self._commit("committing what was held", self.finisher.idle)
 

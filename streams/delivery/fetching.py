@@ -81,9 +81,8 @@ class Fetching:
                 return records
             if await self._reader.nothing_is_left():
                 self._standing.progressed()
-            if self._committing.finisher.holding:
-                await self._committing.idle()
-                self._standing.enter(State.FETCHING)
+            await self._committing.idle()
+            self._standing.enter(State.FETCHING)
         return []
 
     async def _fetch(self) -> list[Record]:
@@ -117,6 +116,6 @@ class Fetching:
         self._meter.fetched(self._reader.source, damaged.records, damaged.next_offset - 1)
         self._standing.enter(State.FINISHING)
         await self._committing.accept(damaged.next_offset)
-        await self._committing.finish(Settled([], [], damaged.first_offset, damaged.next_offset, tally))
+        await self._committing.finish(Settled([], [], [], damaged.first_offset, damaged.next_offset, tally))
         await self._committing.flush()
         self._reader.go_on_at(damaged.next_offset)

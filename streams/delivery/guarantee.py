@@ -41,10 +41,11 @@ from streams.delivery.batch import Settled
 from streams.delivery.crash_points import crash_point
 from streams.delivery.outbox import Output
 from streams.delivery.packing import Delivery, packed
+from streams.delivery.same_topic import SameTopic
 from streams.failure.errors import OutputRefused, OutputUnserved
 from streams.kafka.clients import close_hard, heed_failures, make_producer
 from streams.kafka.forgotten import noticing_forgotten
-from streams.kafka.group_offsets import committed_offset
+from streams.kafka.group_offsets import committed_position
 from streams.kafka.leaders import UNSERVED, any_unled, require_leaders
 from streams.settings import Guarantee, KafkaSettings
 
@@ -67,6 +68,9 @@ class Finisher(abc.ABC):
         consumer: the group's consumer.
         group: its name.
         source: the partition.
+
+    Attributes:
+        topic: knows whether the partition's topic is still the one that the lane began with.
     """
 
     commits_first = False
@@ -97,6 +101,7 @@ class Finisher(abc.ABC):
         self._source = source
         self._connected = False
         self._clean = True
+        self.topic = SameTopic(consumer, group, source)
 
     async def open(self) -> None:
         """Shut out any former owner of the partition, if it is the producer that does so."""
@@ -122,12 +127,17 @@ class Finisher(abc.ABC):
         return self._producer.client if self._connected else self._consumer._client
 
     async def committed(self) -> int | None:
-        """Return the offset to go on at; None if there is none yet.
+        """Return the offset to go on at; None if there is none yet of this topic.
 
         Raises:
             DependencyUnavailable: what keeps it is down; ask again.
+            LaneHalted: it cannot be gone on with.
         """
-        return await committed_offset(self._consumer, self._group, self._source)
+        await self.topic.begin()
+        position = await committed_position(self._consumer, self._group, self._source)
+        if position is None or not self.topic.is_ours(position):
+            return None
+        return int(position.offset)
 
     async def accept(self, next_offset: int) -> None:  # noqa: B027 - most guarantees do nothing here
         """Be told of a batch before the agent is, with the offset after it."""
@@ -277,7 +287,7 @@ class ExactlyOnce(Finisher):
 
     async def finish(self, settled: Settled) -> Sequence[Settled]:
         """One transaction; it is open only while writing, never while a handler runs or backs off."""
-        await self._commit(settled.outputs, OffsetAndMetadata(settled.next_offset, ""))
+        await self._commit(settled.outputs, self.topic.note(settled.next_offset))
         return (settled,)
 
     async def _commit(self, outputs: Sequence[Output], offset: OffsetAndMetadata) -> None:
@@ -289,7 +299,8 @@ class ExactlyOnce(Finisher):
         await self._know(outputs)
         self._clean = False
         await producer.begin_transaction()
-        await self._deliver(outputs)
+        async with self.topic.required():
+            await self._deliver(outputs)
         crash_point("after_send")
         await producer.send_offsets_to_transaction({self._source: offset}, self._group)
         crash_point("after_offsets")
@@ -319,9 +330,10 @@ class AtLeastOnce(Finisher):
 
     async def finish(self, settled: Settled) -> Sequence[Settled]:
         """Deliver, then commit."""
-        await self._deliver_alone(settled.outputs)
+        async with self.topic.required():
+            await self._deliver_alone(settled.outputs)
         crash_point("after_send")
-        await self._consumer.commit({self._source: settled.next_offset})
+        await self._consumer.commit({self._source: self.topic.note(settled.next_offset)})
         crash_point("after_offsets")
         return (settled,)
 
@@ -333,7 +345,9 @@ class AtMostOnce(Finisher):
 
     async def accept(self, next_offset: int) -> None:
         """Commit."""
-        await self._consumer.commit({self._source: next_offset})
+        # Not beside the commit, as with the others: what is committed here is not handled yet.
+        await self.topic.require()
+        await self._consumer.commit({self._source: self.topic.note(next_offset)})
         crash_point("after_offsets")
 
     async def finish(self, settled: Settled) -> Sequence[Settled]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -35,6 +35,7 @@ class PartitionReader:
         consumer: the group's.
         meter: told what was fetched, and what was deleted unread.
         max_records: most records of one fetch.
+        require_same_topic: raises if the topic was deleted and made anew.
 
     Attributes:
         source: as given.
@@ -43,7 +44,13 @@ class PartitionReader:
     """
 
     def __init__(
-        self, name: str, source: TopicPartition, consumer: AIOKafkaConsumer, meter: Meter, max_records: int
+        self,
+        name: str,
+        source: TopicPartition,
+        consumer: AIOKafkaConsumer,
+        meter: Meter,
+        max_records: int,
+        require_same_topic: Callable[[], Awaitable[None]],
     ) -> None:
         self.source = source
         self.read_to: int | None = None
@@ -52,6 +59,7 @@ class PartitionReader:
         self._consumer = consumer
         self._meter = meter
         self._max_records = max_records
+        self._require_same_topic = require_same_topic
         self._expected = 0
         self._answered_at: int | None = None
         self._position: int | None = None
@@ -99,6 +107,7 @@ class PartitionReader:
             BatchDamaged: they cannot be read; all before them have been returned.
             DependencyUnavailable: no broker serves the partition, though others are there.
             MachineryFailure: the log has gone back to before what was read.
+            TopicMadeAnew: so it has, being another topic's.
         """
         consumer, source = self._consumer, self.source
         if self.silent:
@@ -131,9 +140,9 @@ class PartitionReader:
     async def _take(self, messages: Sequence[ConsumerRecord]) -> list[Record]:
         first = messages[0].offset
         if first < self._expected:
+            await self._require_same_topic()
             raise MachineryFailure(
-                f"{self._name} was given offset {first} again after {self._expected}: the log was truncated or the "
-                "topic made anew"
+                f"{self._name} was given offset {first} again after {self._expected}: the log was truncated"
             )
         if first > self._expected:
             await self._look_into_gap()

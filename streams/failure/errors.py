@@ -24,10 +24,11 @@
     │   ├── BudgetExceeded             too many dead letters: it is not the records' fault any more
     │   ├── EffectsRefused             the database refuses what a batch is to do there
     │   ├── FilesDisagree              files and committed offset tell different stories
-    │   ├── BatchDamaged           a batch that nobody can read; going on would give its records up
+    │   ├── BatchDamaged               a batch that nobody can read; going on would give its records up
     │   ├── OffsetBeyondEnd            the log ends before the committed offset: brokers have lost records
     │   ├── ProducerForgotten          it was idle for so long that the brokers know its producer no more
-    │   └── TopicMadeAnew              the committed offset is of a topic that was deleted since
+    │   ├── TopicDeleted               its topic is not there any more
+    │   └── TopicMadeAnew              its topic, or that of its offset, was deleted, and there is another one
     ├── SetupError                     the worker or command cannot start as it is configured
     │   ├── BrokerUnreachable          nothing answers at the bootstrap address
     │   │   └── PartitionUnserved      brokers answer, but none of them serves a partition
@@ -279,11 +280,15 @@ class ProducerForgotten(LaneHalted):
     """
 
 
-class TopicMadeAnew(LaneHalted):
-    """The committed offset belongs to a topic that was deleted: at the one of its name now it is another record.
+class TopicDeleted(LaneHalted):
+    """The lane's topic is not there any more. Looked at again by itself: somebody may create it."""
 
-    Brokers delete the offsets along with a topic; those in a database are not theirs to delete. Looked at again by
-    itself.
+
+class TopicMadeAnew(LaneHalted):
+    """The topic was deleted, and there is another one of its name, in which an offset means another record.
+
+    Looked at again by itself. Where offsets are in Kafka, the new topic is then read from its beginning. One in a
+    database is not the brokers' to delete with its topic: there somebody has to say where to go on.
     """
 
 

@@ -65,11 +65,13 @@ class Committed:
         offset: before the files were listed; 0 if there was none yet.
         mark: what came with it.
         latest: the offset after they were listed; a worker may have gone on meanwhile.
+        former: whether it is of a topic that was deleted since.
     """
 
     offset: int
     mark: Mark | None
     latest: int
+    former: bool = False
 
     @property
     def begin(self) -> int | None:
@@ -134,6 +136,11 @@ def check_partition(
     _compare_days(report, files, committed, unshown)
     _compare_end(report, committed)
     _note_those_aside(report, len(unshown), len(waiting) - len(unshown))
+    if committed is not None and committed.former:
+        report.problems.append(
+            f"offset {committed.offset} is of a topic that was deleted and made anew since, and so are the files: move "
+            "them away, and the new topic is read from its beginning"
+        )
     return report
 
 

@@ -30,15 +30,15 @@ from typing import Final, TypeVar
 
 import pyarrow as pa
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.structs import OffsetAndMetadata
 
 from streams.delivery.batch import Settled
 from streams.delivery.crash_points import crash_point
 from streams.delivery.guarantee import ExactlyOnce, transactional_connections, transactional_id
-from streams.failure.errors import DependencyUnavailable, OutputRefused, OutputUnserved
+from streams.failure.errors import DependencyUnavailable, OutputRefused, OutputUnserved, TopicDeleted, TopicMadeAnew
 from streams.kafka.broker_step import in_time
 from streams.kafka.clients import make_producer
 from streams.kafka.group_offsets import committed_position
+from streams.kafka.offset_note import OffsetNote
 from streams.platform.folder import Folder
 from streams.platform.off_loop import off_loop
 from streams.platform.ranges import FileRange, Mark, WaitingFile, known_to, note_days
@@ -134,7 +134,9 @@ class FileFinisher(ExactlyOnce):
         Raises:
             DependencyUnavailable: the folder cannot be used.
             FilesDisagree: its files and the offset tell different stories.
+            TopicDeleted: there is no such topic.
         """
+        await self._in_time("asking which topic it is", self.topic.begin())
         position = await self._in_time(
             "reading the committed offset", committed_position(self._consumer, self._group, self._source)
         )
@@ -142,8 +144,13 @@ class FileFinisher(ExactlyOnce):
             await self._off_loop(lambda: self._folder.refuse(*self._source))
             return None
         end: int = position.offset
-        mark = Mark.of(position.metadata)
+        mark = Mark.of(OffsetNote.of(position.metadata))
         aside = await self._off_loop(self._aside)
+        if not self.topic.is_ours(position):
+            # What the former topic's lane has committed is to be seen, whatever there is to be read now.
+            await self._publish_kept(mark, aside, end)
+            await self._off_loop(lambda: self._folder.refuse(*self._source))
+            return None
         if mark is None:
             self._spare([each for each in aside if each.first < end])
             self._first = self._begin = end
@@ -158,12 +165,16 @@ class FileFinisher(ExactlyOnce):
         """List the files of this partition that wait aside."""
         return [each for each in self._folder.waiting() if (each.topic, each.partition) == self._source]
 
-    async def _show(self, mark: Mark, aside: Sequence[WaitingFile], end: int) -> None:
+    async def _publish_kept(self, mark: Mark | None, aside: Sequence[WaitingFile], end: int) -> None:
         """Move what is committed and still aside to where readers look."""
-        kept = [each for each in aside if each.token == mark.token]
+        kept = [each for each in aside if mark is not None and each.token == mark.token]
         if kept:
             logger.info("%s-%d: %d files were committed and are shown now", *self._source, len(kept))
             await self._in_steps(kept, lambda some: self._folder.publish(some, end))
+
+    async def _show(self, mark: Mark, aside: Sequence[WaitingFile], end: int) -> None:
+        """See to it that all that is committed is where readers look."""
+        await self._publish_kept(mark, aside, end)
         covered = FileRange(self._source.topic, self._source.partition, mark.first, end)
         await self._off_loop(lambda: self._folder.require(covered, mark.day))
         # A listing may be of a moment ago (NFS and some stores remember it): the first day's file names its fellows.
@@ -254,9 +265,9 @@ class FileFinisher(ExactlyOnce):
         outputs = [output for settled in self._held for output in settled.outputs]
         try:
             await self._in_time(
-                "committing files", self._commit(outputs, OffsetAndMetadata(end, mark.to_text())), committing=True
+                "committing files", self._commit(outputs, self.topic.note(end, **mark.fields())), committing=True
             )
-        except (OutputRefused, OutputUnserved, DependencyUnavailable):
+        except (OutputRefused, OutputUnserved, TopicDeleted, TopicMadeAnew, DependencyUnavailable):
             # Raised before the offset was sent. Each attempt has files of its own.
             await self._clear(files)
             raise

@@ -7,12 +7,13 @@ the brokers' own marks) belongs to the range around it.
 
 from __future__ import annotations
 
-import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
+
+from streams.kafka.offset_note import OffsetNote
 
 ASIDE: Final = "_aside"
 """Folder of files that are not committed. Spark, Hive and Arrow pass over names with an underscore in front; DuckDB
@@ -120,7 +121,7 @@ class WaitingFile:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What is committed along with the offset, as its metadata.
+    """What is committed along with the offset, beside the topic's id: the files' part of an :class:`OffsetNote`.
 
     Attributes:
         first: where the range began that was committed with it.
@@ -134,15 +135,15 @@ class Mark:
     begin: int
     day: str = ""
 
-    def to_text(self) -> str:
-        """Write it; brokers take 4096 bytes (``offset.metadata.max.bytes``), and this has some 120."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+    def fields(self) -> dict[str, Any]:
+        """Return it as fields of a note; their names are those of earlier versions, which read them, too."""
+        return asdict(self)
 
     @classmethod
-    def of(cls, text: str) -> Mark | None:
+    def of(cls, note: OffsetNote) -> Mark | None:
         """Read it; None if somebody else committed the offset."""
+        fields = note.more
         try:
-            body = json.loads(text)
-            return cls(int(body["first"]), str(body["token"]), int(body["begin"]), str(body["day"]))
+            return cls(int(fields["first"]), str(fields["token"]), int(fields["begin"]), str(fields["day"]))
         except (ValueError, TypeError, KeyError):
             return None

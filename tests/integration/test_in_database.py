@@ -29,7 +29,7 @@ from streams.database.offsets import LaneOffset, lane_offsets, seek
 from streams.delivery import Outbox, Record
 from streams.delivery.status import State
 from streams.failure.errors import AgentContractBroken, EffectsRefused, InvalidRecord, LaneFenced, PermanentError
-from streams.kafka.topic_id import _TopicIdRequest, topic_id
+from streams.kafka.topic_id import _TopicIdRequest, topic_identity
 from streams.sandbox import Cluster
 from streams.settings import FailureSettings
 
@@ -188,7 +188,9 @@ async def test_an_offset_without_the_id_of_its_topic_is_of_the_one_there_is(kafk
     async with database.reading() as connection:
         written = (await connection.execute(text("SELECT topic_id FROM consumer_offsets"))).scalar_one()
     async with admin(kafka.bootstrap_servers) as client:
-        assert written == str(await topic_id(client._client, topic))
+        known = await topic_identity(client._client, TopicPartition(topic, 0))
+        assert known is not None
+        assert written == str(known.id)
 
 
 async def test_a_batch_that_cannot_be_read_is_passed_over_in_the_database_too(

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.structs import OffsetAndMetadata
 from click.testing import CliRunner, Result
 from support.agent import running, unique
 from support.kafka import create_topic, produce, recreate_declared_topics
@@ -23,6 +22,7 @@ from agents.platform import handler
 from models.platform import ADAPTER
 from streams.commands.platform import platform as command
 from streams.failure.errors import ExitStatus
+from streams.kafka.offset_note import OffsetNote
 from streams.kafka.topic_admin import apply_topics
 from streams.platform.folder import Folder
 from streams.platform.in_files import InFiles
@@ -74,7 +74,8 @@ def commit(servers: str, app_id: str, offset: int, mark: Mark | None, partition:
         try:
             place = TopicPartition(PLATFORM_ORDERS, partition)
             consumer.assign([place])
-            await consumer.commit({place: OffsetAndMetadata(offset, mark.to_text() if mark is not None else "")})
+            note = OffsetNote(more=mark.fields()) if mark is not None else OffsetNote()
+            await consumer.commit({place: note.beside(offset)})
         finally:
             await consumer.stop()
 

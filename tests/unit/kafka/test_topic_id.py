@@ -28,6 +28,6 @@ def test_ids_nulls_and_the_fields_behind_them_are_read_in_their_places() -> None
     answer = bytes(4) + b"\x02" + broker + b"\x00" + b"\x00\x00\x00\x01" + b"\x02" + topic + bytes(4) + b"\x00"
     request = _TopicIdRequest("shop").prepare({_METADATA: (0, 13)})
     read = request.RESPONSE_TYPE.decode(answer)
-    ((_, name, found, *_),) = read.topics
+    _, name, found = read.topic
     assert (name, found.bytes) == ("shop", bytes(range(16)))
     assert read.brokers == [(1, "h", 9092, None, {})]

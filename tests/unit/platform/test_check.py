@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.kafka.offset_note import OffsetNote
 from streams.platform.check import Committed, FoundFile, PartitionReport, by_partition, check_partition, look_into
 from streams.platform.ranges import FileRange, Mark, WaitingFile
 
@@ -205,6 +206,11 @@ def test_names_carry_their_range_and_sort_by_offset() -> None:
 
 
 def test_what_others_commit_is_no_mark_of_ours() -> None:
-    assert Mark.of(mark(7).to_text()) == mark(7)
+    assert Mark.of(OffsetNote.of(OffsetNote(None, mark(7).fields()).to_text())) == mark(7)
     for text in ("", "null", "[]", "{}", '{"first": "x", "token": 1}', "reset by hand"):
-        assert Mark.of(text) is None
+        assert Mark.of(OffsetNote.of(text)) is None
+
+
+def test_the_mark_of_a_former_version_is_read() -> None:
+    text = f'{{"first":7,"token":"{TOKEN}","begin":0,"day":"{DAYS[0]}"}}'
+    assert Mark.of(OffsetNote.of(text)) == mark(7)
