@@ -171,8 +171,13 @@ class Folder:
                 f"files of offsets {covered.first} to {covered.next_offset - 1}, and {_written_again(covered)}"
             ) from error
 
-    def refuse(self, topic: str, partition: int) -> None:
+    def refuse(self, topic: str, partition: int, *, former: bool = False) -> None:
         """Make sure that there is no file of a partition of which no offset is committed.
+
+        Arguments:
+            topic: of the partition.
+            partition: its number.
+            former: whether it is known that files would be those of a topic that was deleted since.
 
         Raises:
             FilesDisagree: there are some.
@@ -181,6 +186,12 @@ class Folder:
         shown = [each.covered for each in self.listing().files]
         ends = [each.next_offset for each in shown if (each.topic, each.partition) == (topic, partition)]
         end = max(ends, default=None)
+        if end is not None and former:
+            raise FilesDisagree(
+                f"{self.url} has rows of {topic}-{partition} up to offset {end - 1}, but those were read from a topic "
+                "of that name that was deleted since: the new one's would be taken for the same. Move the former "
+                "one's files away; then the new one is read from its beginning"
+            )
         if end is not None:
             raise FilesDisagree(
                 f"{self.url} has rows of {topic}-{partition} up to offset {end - 1}, but the group has no offset there "

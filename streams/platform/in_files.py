@@ -149,7 +149,7 @@ class FileFinisher(ExactlyOnce):
         if not self.topic.is_ours(position):
             # What the former topic's lane has committed is to be seen, whatever there is to be read now.
             await self._publish_kept(mark, aside, end)
-            await self._off_loop(lambda: self._folder.refuse(*self._source))
+            await self._off_loop(lambda: self._folder.refuse(*self._source, former=True))
             return None
         if mark is None:
             self._spare([each for each in aside if each.first < end])

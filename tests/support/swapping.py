@@ -74,8 +74,7 @@ async def _nothing(swap: Swap, record: Record) -> None:
 async def _hang(swap: Swap, record: Record) -> None:
     if swap.concerns(record):
         swap.reached.set()
-        while not swap.done.is_set():
-            await asyncio.sleep(0.01)
+        await eventually(swap.done.is_set, "the swap", every=0.01)
 
 
 async def _fail(swap: Swap, record: Record) -> None:
