@@ -66,13 +66,9 @@ class Lane:
         self._batch: Batch | None = None
         self._accepted = False
         self._reader = PartitionReader(
-            self._name,
-            source,
-            surroundings.consumer,
-            surroundings.meter,
-            surroundings.limits.records,
+            self._name, source, surroundings.consumer, surroundings.meter, surroundings.limits.records,
             finisher.topic.require,
-        )
+        )  # fmt: skip
         self._fetching = Fetching(
             self._name, self._reader, self._committing, self._waiting, self._standing, surroundings
         )
