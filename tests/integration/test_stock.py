@@ -198,7 +198,7 @@ def test_the_name_of_an_article_is_shown_as_it_is(database_url: str, tmp_path: P
         ("sku,quantity\nHEART,5.5\n", ":2: column 'quantity': expected a whole number"),
         ("sku,quantity\nHEART,1000000000001\n", ":2: column 'quantity': expected a whole number of pieces, from 0 to"),
         (f"sku,quantity\nHEART,{'9' * 5000}\n", ":2: column 'quantity': expected a whole number of pieces, from 0 to"),
-        ('sku,quantity\nHEART,5\n"LANTERN,5\n', ":3: no CSV from here on"),
+        ('sku,quantity\nHEART,5\n"LANTERN,5\n', ":3: no CSV: a quote is not closed"),
         ("sku,quantity\n,5\n", ":2: column 'sku': expected the name of an article"),
         ("sku,quantity\nHEART,5,6\n", ":2: 3 columns"),
         ("sku,quantity\nHEART,5\nHEART,6\n", ":3: column 'sku': the article was there before"),
