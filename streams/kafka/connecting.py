@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.failure.errors import BrokerRefuses
+from streams.failure.open_files import met_shortage
 from streams.kafka.connection import close_connection, open_connection
 from streams.kafka.credentials import tls_context
 from streams.kafka.refusals import Failure, explain
@@ -176,6 +177,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         return connection
 
     async def _failed(self, error: BaseException, host: str, port: int, node: int | None = None) -> Failure:
+        met_shortage(error)  # kept in mind for whoever waits for this in vain
         failure = await explain(error, self.kafka, host, port, node)
         if failure.refused or failure.misadvertised:
             if _client_logger.isEnabledFor(logging.ERROR):  # not where a command says it
