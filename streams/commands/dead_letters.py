@@ -27,7 +27,7 @@ from streams.dead_letters.text import HeaderText, header_texts, payload_as_json,
 from streams.dead_letters.view import is_dead_letter, view_of
 from streams.dead_letters.writing import LEFT_OUT, SPRING
 from streams.failure.errors import PartitionUnserved, PaystreamError
-from streams.kafka.clients import silent_clients
+from streams.kafka.client_log import silent_clients
 from streams.kafka.damage import DamagedBatch
 from streams.kafka.record import Record
 from streams.kafka.topic_reader import read_dead_letter_at, read_dead_letters

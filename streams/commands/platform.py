@@ -18,7 +18,8 @@ from streams.commands.tables import print_table
 from streams.dead_letters.text import printable
 from streams.failure.errors import BrokerUnreachable, ExitStatus, PaystreamError, SetupError, TopicMissing
 from streams.failure.policy import one_line
-from streams.kafka.clients import close_consumer, connect, make_consumer, silent_clients
+from streams.kafka.client_log import silent_clients
+from streams.kafka.clients import close_consumer, connect, make_consumer
 from streams.kafka.group_offsets import committed_position
 from streams.kafka.offset_note import OffsetNote
 from streams.kafka.topic_id import topic_identity

@@ -21,7 +21,8 @@ from streams.failure.errors import BrokerUnreachable, InputError, TopicMissing
 from streams.invoices.event import CANCELLED, COMPLETED, EventKind, ShopEvent
 from streams.invoices.files import read_files
 from streams.invoices.publishing import Publisher
-from streams.kafka.clients import close_hard, connect, make_producer, silent_clients
+from streams.kafka.client_log import silent_clients
+from streams.kafka.clients import close_hard, connect, make_producer
 from streams.settings import KafkaSettings, settings
 from streams.topics import PAYMENT_CANCELLED, PAYMENT_COMPLETED
 

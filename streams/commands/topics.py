@@ -10,7 +10,8 @@ from rich.text import Text
 from streams.commands.command import asynchronous
 from streams.dead_letters.text import printable
 from streams.failure.errors import ExitStatus
-from streams.kafka.clients import connect, silent_clients
+from streams.kafka.client_log import silent_clients
+from streams.kafka.clients import connect
 from streams.kafka.internal_topics import check_internal_topics
 from streams.kafka.topic_admin import TopicReport, TopicState, apply_topics
 from streams.settings import Guarantee, Sink, settings

@@ -17,7 +17,7 @@ from streams.demo.run import AGENT, unless
 from streams.demo.screen import Screen
 from streams.demo.surroundings import Place, demo_settings, folder_for_a_run
 from streams.demo.watching import open_group
-from streams.kafka.clients import silent_clients
+from streams.kafka.client_log import silent_clients
 from streams.kafka.topic_admin import apply_topics
 from streams.kafka.topic_reader import partitions_of
 from streams.sandbox import Cluster

@@ -28,7 +28,8 @@ from streams.failure.errors import InputError, PaystreamError
 from streams.invoices.event import CANCELLED, COMPLETED, ShopEvent
 from streams.invoices.files import read_files
 from streams.invoices.publishing import Publisher
-from streams.kafka.clients import close_hard, make_producer, silent_clients
+from streams.kafka.client_log import silent_clients
+from streams.kafka.clients import close_hard, make_producer
 from streams.kafka.topic_admin import apply_topics
 from streams.kafka.topic_reader import open_reader, partitions_of
 from streams.notify.mailbox import Mailbox

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -75,3 +76,29 @@ def quieten_clients() -> None:
     for name in (*_LOGGERS, "streams.kafka.connecting"):  # which says what aiokafka would, and why
         logging.getLogger(name).addFilter(_NOT_OF_FORGOTTEN)
         logging.getLogger(name).addFilter(_ONCE_A_MINUTE)
+
+
+class _Silence:
+    """Who wants silence at the moment, and how loud it was before the first of them."""
+
+    wanted_by = 0
+    level_before = logging.NOTSET
+
+
+@contextlib.contextmanager
+def silent_clients() -> Iterator[None]:
+    """Keep aiokafka from logging for as long as the block lasts: a command says in one line what failed.
+
+    Blocks may overlap, as those of agents that connect side by side do: the last one to end restores what was before.
+    """
+    logger = logging.getLogger("aiokafka")
+    if not _Silence.wanted_by:
+        _Silence.level_before = logger.level
+        logger.setLevel(logging.CRITICAL)
+    _Silence.wanted_by += 1
+    try:
+        yield
+    finally:
+        _Silence.wanted_by -= 1
+        if not _Silence.wanted_by:
+            logger.setLevel(_Silence.level_before)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import random
 import time
-from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Final
 
@@ -18,6 +15,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from streams.failure.errors import BrokerMisconfigured, BrokerRefuses, BrokerUnreachable
 from streams.failure.open_files import shortage
+from streams.kafka.client_log import silent_clients
 from streams.kafka.connecting import Client, adopt
 from streams.kafka.credentials import tls_context
 from streams.settings import KafkaSettings
@@ -33,18 +31,6 @@ _METADATA_MS: Final = 30_000
 _WORTH_TELLING: Final = 0.1
 # How long close_hard waits for sockets to close.
 _CLOSE_SECONDS: Final = 1.0
-
-
-@contextlib.contextmanager
-def silent_clients() -> Iterator[None]:
-    """Keep aiokafka from logging for as long as the block lasts: a command says in one line what failed."""
-    logger = logging.getLogger("aiokafka")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:

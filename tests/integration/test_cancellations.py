@@ -108,7 +108,7 @@ async def test_the_cancellations_of_the_example_come_out_in_all_four_topics(serv
         for record in await read_topic(servers, topic):
             headers, source = dict(record.headers), sources[record.key]
             assert record.partition == source.partition
-            assert headers["ce_id"] == b"can-%b:%b" % (record.key, kind.encode())
+            assert headers["ce_id"] == b"can-%b:cancellation-%b" % (record.key, kind.encode())
             assert headers["ce_causationid"] == dict(source.headers)["ce_id"]
             assert headers["ce_time"] == dict(source.headers)["ce_time"]
             assert (headers["ce_type"], headers["ce_source"]) == (schema, b"/paystream/cancellations")

@@ -71,8 +71,10 @@ def test_lanes_are_listed_and_sent_elsewhere(database_url: str) -> None:
 async def _see(url: str, **seen_at: int) -> None:
     async with opened(url) as database, database.transaction() as connection:
         for name, at in seen_at.items():
-            await connection.execute(text(f"INSERT INTO sales_facts VALUES ('{name}', {at})"))
-            await connection.execute(text(f"INSERT INTO stock_movements VALUES ('{name}', {at})"))
+            await connection.execute(text(f"INSERT INTO sales_facts (fact_id, seen_at) VALUES ('{name}', {at})"))
+            await connection.execute(
+                text(f"INSERT INTO stock_movements (movement_id, seen_at) VALUES ('{name}', {at})")
+            )
 
 
 async def _facts(url: str) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -28,6 +29,7 @@ from streams.delivery import Outbox, Record
 from streams.failure.errors import DatabaseUnreachable, SetupError
 from streams.sandbox import Cluster
 from streams.stores.customer import Channel, Customer
+from streams.stores.known import Placed
 from streams.stores.notifications import State, claim, find_customer, ledger_of, load_customers, record
 from streams.stores.stock import StockEffects, read_articles
 
@@ -57,7 +59,7 @@ async def check_all(databases: Sequence[Database]) -> None:
 
 
 def move(record: Record, out: Outbox) -> None:
-    out.effect(record.parse_as(ADAPTER))
+    out.effect(Placed(record.parse_as(ADAPTER), record.place))
 
 
 @pytest.mark.parametrize("keep", [None, False], ids=["it is seen", "it is said"])
@@ -67,8 +69,8 @@ async def test_lanes_and_stores_share_the_poolers_few_connections(
     topic = await create_topic(kafka.bootstrap_servers, unique("pooled"), LANES)
     await create_topic(kafka.bootstrap_servers, topic + ".DLT", LANES)
     movements = [
-        StockMovement(f"{number}:inventory", f"{number}", REQUEST.occurred_at, (StockLine(f"SKU{number % 7}", 1),))
-        for number in range(MOVEMENTS)
+        StockMovement(f"{each}:order-inventory", f"{each}", REQUEST.occurred_at, (StockLine(f"SKU{each % 7}", 1),))
+        for each in range(MOVEMENTS)
     ]
     records = [Raw(number % LANES, b"k", each.to_json()) for number, each in enumerate(movements)]
     async with opened(pooled, prepared_statements=keep) as database:
@@ -77,9 +79,10 @@ async def test_lanes_and_stores_share_the_poolers_few_connections(
 
         async def notify(number: int) -> None:
             assert await find_customer(database, "kim") is not None
-            assert await claim(database, f"r{number}", f"{number}", Channel.EMAIL) == 1
-            await record(database, f"r{number}", State.SENT)
-            assert [each.state for each in await ledger_of(database, f"r{number}")] == [State.SENT]
+            request = replace(REQUEST, request_id=f"r{number}:order-notification", order_id=f"{number}")
+            assert await claim(database, request, Channel.EMAIL) == 1
+            await record(database, request, State.SENT)
+            assert [each.state for each in await ledger_of(database, request.request_id)] == [State.SENT]
 
         async with running(
             kafka.bootstrap_servers, [topic], move, group=unique("group"), actors=LANES, max_batch_records=5,

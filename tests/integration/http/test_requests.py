@@ -70,7 +70,7 @@ async def test_requests_say_who_sends_them() -> None:
     assert USER_AGENT.startswith("paystream/")
 
 
-@pytest.mark.parametrize("name", ["pay.1:notification", " pay-1", "결제-1:notification"])
+@pytest.mark.parametrize("name", ["pay.1:order-notification", " pay-1", "결제-1:order-notification"])
 async def test_an_id_that_receivers_would_read_differently_is_a_hash_and_the_signature_covers_that(name: str) -> None:
     async with receiver() as hook, webhooks() as sender, platform(hook.url) as api:
         await sender.send(hook.url, SECRET, replace(REQUEST, request_id=name))

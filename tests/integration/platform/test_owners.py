@@ -16,7 +16,7 @@ import pytest
 from aiokafka import TopicPartition
 from click.testing import CliRunner, Result
 from support.agent import lane_alone, running, unique
-from support.kafka import create_topic, produce
+from support.kafka import create_topic, produce, recreate_declared_topics
 from support.orders import order
 from support.payments import Raw
 from support.waiting import PATIENCE, eventually
@@ -26,14 +26,13 @@ from models.platform import ADAPTER
 from streams.commands.platform import platform as command
 from streams.delivery.status import State
 from streams.failure.errors import ExitStatus, LaneFenced
-from streams.kafka.topic_admin import apply_topics
 from streams.platform.folder import Folder
 from streams.platform.in_files import InFiles
 from streams.platform.ranges import ASIDE, FileRange, WaitingFile, note_days, noted_days
 from streams.platform.rows import PlatformRow, as_batch, by_day
 from streams.sandbox import Cluster
-from streams.settings import KafkaSettings, PlatformSettings, Settings, settings
-from streams.topics import PLATFORM_ORDERS, declared_topics
+from streams.settings import PlatformSettings, Settings, settings
+from streams.topics import PLATFORM_ORDERS
 
 
 class Frozen(Folder):
@@ -240,7 +239,7 @@ def test_each_file_of_a_range_names_the_days_of_all_of_them(tmp_path: Path) -> N
 
 async def test_check_misses_the_file_of_one_day_and_names_a_damaged_one(kafka: Cluster, tmp_path: Path) -> None:
     app_id = unique("shop")
-    await apply_topics(KafkaSettings(bootstrap_servers=kafka.bootstrap_servers), declared_topics(Settings()))
+    await recreate_declared_topics(kafka.bootstrap_servers, Settings())
     finish = InFiles(Folder(str(tmp_path)), PlatformSettings(folder=str(tmp_path), roll_age=0.001))
     # Its neighbour has partition 0 of the one topic that the command looks at.
     raws = [Raw(1, b"k", order(number, 1 + number % 3)) for number in range(9)]

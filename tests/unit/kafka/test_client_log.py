@@ -10,7 +10,7 @@ from aiokafka.consumer import consumer, fetcher, group_coordinator
 from aiokafka.producer import producer, sender
 
 from streams.kafka import client_log
-from streams.kafka.client_log import OnceAMinute
+from streams.kafka.client_log import OnceAMinute, silent_clients
 
 
 class Log:
@@ -62,3 +62,15 @@ def test_a_message_with_percent_signs_in_what_it_is_filled_in_with_stays_as_it_i
     log.say("Unable: %s", "100%")
     log.now += 60
     assert log.say("Unable: %s", "100 %s").startswith("Unable: 100 %s (held back since the last time: 1)")
+
+
+def test_silence_lasts_until_the_last_of_those_who_want_it_is_done() -> None:
+    logger = logging.getLogger("aiokafka")
+    before = logger.level
+    one, other = silent_clients(), silent_clients()
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert logger.level == logging.CRITICAL
+    other.__exit__(None, None, None)
+    assert logger.level == before
