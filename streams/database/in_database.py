@@ -46,6 +46,9 @@ from streams.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
 
+# Rows are locked while a broker is asked which topic it is: an answer takes milliseconds, and what others wait for must
+# not be Kafka. It is asked again in a transaction of its own.
+_PATIENCE_WITH_BROKERS: Final = 2.0
 # Two transactions in each other's way are rare, for rows are touched in order; more than this is a defect elsewhere.
 _CONFLICTS_ALLOWED: Final = 10
 _CONFLICT_PAUSE: Final = 0.05
@@ -185,7 +188,7 @@ class DatabaseFinisher(Finisher, Generic[E]):
         for _ in range(_CONFLICTS_ALLOWED):
             try:
                 # The question is answered before the transaction is committed.
-                async with self._database.transaction() as connection, self.topic.required():
+                async with self._database.transaction() as connection, self.topic.required(_PATIENCE_WITH_BROKERS):
                     if await self._move(connection, settled.next_offset):
                         if settled.effects:
                             await self._apply(connection, settled)

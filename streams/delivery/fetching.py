@@ -18,7 +18,7 @@ from streams.delivery.reader import PartitionReader
 from streams.delivery.status import Standing, State
 from streams.delivery.surroundings import Surroundings
 from streams.delivery.waiting import Waiting
-from streams.failure.errors import BatchDamaged
+from streams.failure.errors import BatchDamaged, DependencyUnavailable
 from streams.kafka.broker_step import in_time
 from streams.kafka.damage import DamagedBatch
 from streams.kafka.record import Record
@@ -88,9 +88,7 @@ class Fetching:
     async def _fetch(self) -> list[Record]:
         try:
             # A fetch ends by itself; what it asks brokers for in between has their deadline.
-            records = await self._waiting.take(
-                lambda: in_time(self._name, "fetching", self._reader.fetch(), self._deadline)
-            )
+            records = await self._waiting.take(self._fetch_in_time)
         except BatchDamaged as error:
             await self._heed(error)
             return []
@@ -98,6 +96,15 @@ class Fetching:
         if records and damaged is not None and records[-1].offset >= damaged.first_offset:
             self._damaged.passed(self._reader.source)  # it can be read after all
         return records
+
+    async def _fetch_in_time(self) -> list[Record]:
+        try:
+            return await in_time(self._name, "fetching", self._reader.fetch(), self._deadline)
+        except DependencyUnavailable:
+            # A wait may be long: what is held until more has come is committed before it.
+            await self._committing.flush()
+            self._standing.enter(State.FETCHING)
+            raise
 
     async def _heed(self, error: BatchDamaged) -> None:
         # Also what would be held until more has come: nothing will.

@@ -42,7 +42,7 @@ from streams.delivery.crash_points import crash_point
 from streams.delivery.outbox import Output
 from streams.delivery.packing import Delivery, packed
 from streams.delivery.same_topic import SameTopic
-from streams.failure.errors import OutputRefused, OutputUnserved
+from streams.failure.errors import BrokerRefuses, OutputRefused, OutputUnserved
 from streams.kafka.clients import close_hard, heed_failures, make_producer
 from streams.kafka.forgotten import noticing_forgotten
 from streams.kafka.group_offsets import committed_position
@@ -117,7 +117,7 @@ class Finisher(abc.ABC):
         while not self._connected:
             try:
                 await self._connect()
-            except KafkaConnectionError:
+            except (KafkaConnectionError, BrokerRefuses):
                 # A producer that was connected before would wait for brokers, too; whoever awaits this has a deadline.
                 await asyncio.sleep(_CONNECT_AGAIN_SECONDS)
 

@@ -251,14 +251,18 @@ class Lane:
                     f"same: paystream lanes resume {self.source.topic} {self.source.partition}"
                 )
             if isinstance(verdict, Pause):
-                verdict = await self._waiting.probe(batch, verdict, lambda: self._attempt(batch))
+                probed = await self._waiting.probe(batch, verdict, lambda: self._hand_over(batch))
+                verdict = await self._settle(batch, probed)
             else:
                 verdict = await self._try_again(batch, verdict)
         self._batch = None
 
     async def _attempt(self, batch: Batch) -> Verdict:
         """Hand the batch over, and commit what the agent has settled of it."""
-        verdict = await self._hand_over(batch)
+        return await self._settle(batch, await self._hand_over(batch))
+
+    async def _settle(self, batch: Batch, verdict: Verdict) -> Verdict:
+        """Commit what the agent has settled; a batch of which effects are declined is handed over once more."""
         while (settled := batch.settle()) is not None:
             try:
                 await self._committing.finish(settled)

@@ -188,6 +188,7 @@ class PartitionReader:
         except KafkaError as error:
             if error.retriable or isinstance(error, KafkaTimeoutError):
                 return []  # the leader moves, say: whoever asks again is told
+            await self._require_same_topic()  # another one may end before the offset
             raise
         messages = looked.records[: self._max_records]
         if messages:

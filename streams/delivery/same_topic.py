@@ -23,7 +23,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.structs import OffsetAndMetadata
 from async_timeout import timeout
 
-from streams.failure.errors import TopicDeleted, TopicMadeAnew
+from streams.failure.errors import DependencyUnavailable, TopicDeleted, TopicMadeAnew
 from streams.kafka.offset_note import OffsetNote
 from streams.kafka.topic_id import TopicIdentity, topic_identity
 
@@ -31,8 +31,12 @@ logger = logging.getLogger(__name__)
 
 # A topic that has as many records as its predecessor is not noticed by reading on: there is nothing to read.
 _GLANCE_SECONDS: Final = 5.0
-# A lane with nothing to do waits for no broker; the next glance asks again.
-_GLANCE_LASTS: Final = 1.0
+# A lane with nothing to do does not wait for brokers for long; that there is no such topic is believed after a second.
+_GLANCE_LASTS: Final = 3.0
+
+
+DEPENDENCY: Final = "kafka"
+"""The name under which breakers and pages show brokers that do not say which topic it is."""
 
 
 class SameTopic:
@@ -74,10 +78,15 @@ class SameTopic:
             self._compare(await self._ask())
 
     @contextlib.asynccontextmanager
-    async def required(self) -> AsyncIterator[None]:
+    async def required(self, patience: float | None = None) -> AsyncIterator[None]:
         """Ask beside what the block does, and be told by its end.
 
+        Arguments:
+            patience: seconds to wait for the answer, for a block that keeps others waiting; None for as long as the
+                lane's deadline allows.
+
         Raises:
+            DependencyUnavailable: no broker has answered within `patience`.
             TopicMadeAnew: it is another one.
             TopicDeleted: there is none.
         """
@@ -88,7 +97,12 @@ class SameTopic:
         asking.add_done_callback(_heed)
         try:
             yield
-            self._compare(await asking)
+            await asyncio.wait({asking}, timeout=patience)
+            if not asking.done():
+                raise DependencyUnavailable(
+                    DEPENDENCY, f"no broker has said for {patience:g} s which topic {self._source.topic} is"
+                )
+            self._compare(asking.result())
         finally:
             asking.cancel()
 

@@ -42,9 +42,9 @@ class Waiting:
             return await step()
         except DependencyUnavailable as error:
             down = error
-        breaker = self._breakers.of(down.dependency)
         state = self._standing.state
         while True:
+            breaker = self._breakers.of(down.dependency)
             self._opens(breaker, down.reason, self._interval)
             async with breaker.turn():
                 self._standing.enter(state)
@@ -52,7 +52,9 @@ class Waiting:
                     done = await step()
                 except DependencyUnavailable as error:
                     down = error
-                    breaker.open(down.reason, self._interval)
+                    # What is down now may be something else, of which those who wait for this one know nothing.
+                    if down.dependency == breaker.dependency:
+                        breaker.open(down.reason, self._interval)
                 else:
                     self._closes(breaker)
                     return done
@@ -63,7 +65,8 @@ class Waiting:
         Arguments:
             batch: whose next record needs the dependency.
             pause: for what, and why.
-            attempt: hands the batch to the agent once.
+            attempt: hands the batch to the agent once, and commits nothing: that may have to wait for something else,
+                while others wait for what the probe finds.
 
         Returns:
             the first verdict that is not that it is still down.

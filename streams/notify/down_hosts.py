@@ -58,7 +58,8 @@ class DownHosts:
         self._pass_over_if_down(host)
         try:
             yield
-        except WebhookDown:
+        except WebhookDown as down:
+            down.culprit = _culprit(host)
             self._failed(host, message)
             raise
         except NeverAsked:
@@ -77,7 +78,8 @@ class DownHosts:
             since = datetime.fromtimestamp(found.since, timezone.utc).strftime("%Y-%m-%d %H:%MZ")
             raise PermanentError(
                 f"webhook {host} has been down since {since}, and is tried once a minute: until it takes one, what is "
-                "for it goes to the dead letters at once; see 'Letters and webhooks' in docs/operations.md"
+                "for it goes to the dead letters at once; see 'Letters and webhooks' in docs/operations.md",
+                culprit=_culprit(host),
             )
         found.tried_at = now
 
@@ -90,3 +92,8 @@ class DownHosts:
         found.tried_at = now
         if len(found.messages) < _MESSAGES:
             found.messages.add(message)
+
+
+def _culprit(host: str) -> str:
+    """Whose fault it is that a host does not answer: the host's, however many customers it serves."""
+    return f"host {host}"

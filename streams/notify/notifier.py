@@ -20,6 +20,7 @@ from streams.database.engine import Database
 from streams.delivery import Skip
 from streams.delivery.crash_points import crash_point
 from streams.failure.errors import PermanentError, RecordError
+from streams.failure.policy import one_line
 from streams.notify.down_hosts import DownHosts
 from streams.notify.host_limits import HostLimits
 from streams.notify.letter import write_letter
@@ -94,7 +95,7 @@ class Notifier:
             await self._turn_off(request, customer, error)
             raise Skip(_GONE) from None
         except RecordError as error:
-            error.culprit = f"customer {customer.customer_id}"
+            error.culprit = error.culprit or f"customer {customer.customer_id}"
             if isinstance(error, PermanentError):
                 await record(self._database, request, State.REFUSED)
             raise
@@ -106,7 +107,7 @@ class Notifier:
         if await turn_off(self._database, customer):
             logger.warning(
                 "%s: the channel of the customer of request %s is off until 'paystream notifications load' sets it "
-                "again; 'paystream notifications gone' lists such customers", error, request.request_id,
+                "again; 'paystream notifications gone' lists such customers", error, one_line(request.request_id),
             )  # fmt: skip
 
     async def _send(self, request: NotificationRequest, customer: Customer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
@@ -129,3 +130,34 @@ async def test_a_lane_without_an_offset_begins_with_the_new_topic_by_itself(
         await point[1](swap, agent)
         await _until_new_is_done(database)
         assert agent.source.lanes[TopicPartition(swap.topic, 0)].state is not State.HALTED
+
+
+async def test_brokers_that_do_not_answer_keep_nobody_waiting_for_rows_that_a_lane_has_locked(
+    database: Database,
+) -> None:
+    async with Cluster() as cluster:
+        servers, topic = cluster.bootstrap_servers, unique("silent")
+        async with database.transaction() as connection:
+            await connection.execute(text("CREATE TABLE notes (note VARCHAR(40) NOT NULL)"))
+        for name in (topic, topic + ".DLT"):
+            await create_topic(servers, name, 1)
+        await produce(servers, topic, _records("a", 5))
+        (broker,) = cluster.brokers
+        in_hand, go_on = asyncio.Event(), asyncio.Event()
+
+        async def hold(record: Record, out: Outbox) -> None:
+            in_hand.set()
+            await go_on.wait()
+            note(record, out)
+
+        async with running(servers, [topic], hold, finish=InDatabase(database, Notes())) as agent:
+            await in_hand.wait()
+            broker.freeze()
+            try:
+                go_on.set()
+                await eventually(lambda: agent.lane(0).state is State.PAUSED, "the lane to give its rows up")
+                assert "no broker has said for 2 s which topic" in agent.lane(0).reason
+            finally:
+                broker.thaw()
+            await agent.consumed()
+        assert await _noted(database) == Counter(f"a {number}" for number in range(5))

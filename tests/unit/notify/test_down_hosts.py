@@ -47,6 +47,16 @@ def test_a_host_that_does_not_answer_is_passed_over_after_three_messages(hosts: 
     assert hosts.give("d", host="other.example")
 
 
+def test_it_is_the_hosts_fault_whichever_of_its_customers_is_to_be_told(hosts: Hosts) -> None:
+    hosts.fail("a", "b", "c")
+    with pytest.raises(PermanentError) as passed_over, hosts.hosts.attempt("down.example", "d"):
+        pytest.fail("it is not to be called")
+    assert passed_over.value.culprit == "host down.example"
+    with pytest.raises(WebhookDown) as down, hosts.hosts.attempt("other.example", "e"):
+        raise WebhookDown("no answer")
+    assert down.value.culprit == "host other.example"
+
+
 def test_one_message_that_is_tried_again_and_again_does_not_condemn_a_host(hosts: Hosts) -> None:
     hosts.fail(*"aaaaaaaaabb")
     assert hosts.give("c")
