@@ -18,20 +18,12 @@ from aiokafka.structs import OffsetAndMetadata
 _RETRY_SECONDS: Final = 0.1
 
 
-async def committed_offset(consumer: AIOKafkaConsumer, group: str, source: TopicPartition) -> int | None:
-    """Return the group's committed offset; None if it has none. Asks until it is told: limit the time outside.
-
-    Raises:
-        KafkaError: an error that asking again does not mend.
-    """
-    position = await committed_position(consumer, group, source)
-    return position.offset if position is not None else None
-
-
 async def committed_position(
     consumer: AIOKafkaConsumer, group: str, source: TopicPartition
 ) -> OffsetAndMetadata | None:
     """Return what the group has committed, with the metadata that came along; None if it has nothing.
+
+    Asks until it is told: limit the time outside.
 
     Raises:
         KafkaError: an error that asking again does not mend.

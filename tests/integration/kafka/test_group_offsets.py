@@ -8,7 +8,7 @@ from support.agent import kafka_settings, unique
 from support.kafka import create_topic
 
 from streams.kafka.clients import make_consumer
-from streams.kafka.group_offsets import committed_offset
+from streams.kafka.group_offsets import committed_position
 from streams.sandbox import Cluster
 
 
@@ -21,13 +21,15 @@ async def test_another_brokers_no_is_not_taken_for_nothing_committed() -> None:
         await consumer.start()
         try:
             consumer.assign([partition])
-            assert await committed_offset(consumer, group, partition) is None
+            assert await committed_position(consumer, group, partition) is None
             await consumer.commit({partition: 3})
             coordinator = consumer._coordinator
             others = {broker.node_id for broker in cluster.brokers} - {coordinator.coordinator_id}
             for other in others:
                 await coordinator._client.ready(other)
                 coordinator.coordinator_id = other  # as after a failover that this client has not heard of
-                assert await committed_offset(consumer, group, partition) == 3
+                position = await committed_position(consumer, group, partition)
+                assert position is not None
+                assert position.offset == 3
         finally:
             await consumer.stop()
